@@ -1,0 +1,85 @@
+# Alacrity: `make` builds build/alacrity; `make help` lists the targets.
+# VARIANT=asan|tsan builds into a folder of its own.
+
+VARIANT ?= release
+BUILD   := build/$(VARIANT)
+CC      ?= gcc
+CFLAGS  ?= -O2 -g
+WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wconversion \
+           -Wno-sign-conversion -Werror
+LUA_CFLAGS := $(shell pkg-config --cflags luajit)
+LUA_LIBS   := $(shell pkg-config --libs luajit)
+YAML_LIBS  := $(shell pkg-config --libs yaml-0.1)
+VERSION := 0.1.0
+
+CPPFLAGS += -D_GNU_SOURCE -DALACRITY_VERSION='"$(VERSION)"' -Iinclude -Icore -I. -I$(BUILD) \
+            $(LUA_CFLAGS)
+ifeq ($(VARIANT),asan)
+  SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+endif
+ifeq ($(VARIANT),tsan)
+  SANITIZE := -fsanitize=thread
+endif
+ALL_CFLAGS := -std=gnu11 $(CFLAGS) $(WARN) $(SANITIZE) -pthread
+LIBS := -lev $(LUA_LIBS) $(YAML_LIBS) -lm
+
+CORE_SOURCES := $(filter-out core/main.c,$(wildcard core/*.c core/*/*.c))
+LUA_SOURCES  := $(wildcard lua/*.c)
+SCRIPTS      := $(wildcard scripts/*/*.lua lua/alacrity/*.lua)
+OBJECTS      := $(patsubst %.c,$(BUILD)/%.o,$(CORE_SOURCES) $(LUA_SOURCES)) $(BUILD)/builtin.o
+BINARY       := $(BUILD)/alacrity
+UNIT_TESTS   := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
+
+Q := $(if $(V),,@)
+
+all: $(BINARY) build/alacrity
+
+build/alacrity: $(BINARY)
+ifeq ($(VARIANT),release)
+	$(Q)ln -sf release/alacrity $@
+endif
+
+$(BINARY): $(BUILD)/core/main.o $(OBJECTS)
+	@echo "  LD    $@"
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+$(BUILD)/%.o: %.c | $(BUILD)/script_cdef.h
+	@echo "  CC    $<"
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+# The text between the cdef markers of script.h, as a C string for ffi.cdef.
+$(BUILD)/script_cdef.h: include/alacrity/script.h
+	@mkdir -p $(@D)
+	$(Q)$(CC) -E -P -C -DALACRITY_CDEF $< | sed -n '/cdef begin/,/cdef end/p' | \
+	  sed -e 's/\/\*.*\*\///' -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/^.*$$/"&\\n"/' > $@.tmp
+	$(Q)mv $@.tmp $@
+
+# Stock scripts and the Lua library are part of the binary.
+$(BUILD)/builtin.S: $(SCRIPTS) Makefile
+	@mkdir -p $(@D)
+	$(Q){ echo '.section .rodata'; n=0; \
+	  for f in $(SCRIPTS); do echo "s$$n: .incbin \"$$f\""; echo "e$$n: .byte 0"; \
+	    echo "n$$n: .string \"$$f\""; n=$$((n+1)); done; \
+	  echo '.section .data.rel.ro,"aw"'; echo '.balign 8'; echo '.globl builtin_scripts'; \
+	  echo 'builtin_scripts:'; n=0; \
+	  for f in $(SCRIPTS); do echo ".quad n$$n, s$$n, e$$n - s$$n"; n=$$((n+1)); done; \
+	  echo '.quad 0, 0, 0'; echo '.section .note.GNU-stack,"",@progbits'; } > $@
+
+$(BUILD)/builtin.o: $(BUILD)/builtin.S
+	$(Q)$(CC) -c -o $@ $<
+
+$(BUILD)/tests/%: tests/unit/%.c $(OBJECTS)
+	@echo "  LD    $@"
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -o $@ $< $(OBJECTS) $(LIBS) \
+	  $(shell pkg-config --libs check)
+
+unit: $(UNIT_TESTS)
+	$(Q)for t in $(UNIT_TESTS); do $$t || exit 1; done
+
+clean:
+	rm -rf build
+
+.PHONY: all unit clean
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,0 +1,25 @@
+/* Clocks. Monotonic for durations and deadlines, wall for what people read. Any thread. On a libev
+ * thread prefer ev_now(loop), which costs nothing. */
+#ifndef BASE_CLOCK_H
+#define BASE_CLOCK_H
+
+#include <stdint.h>
+#include <time.h>
+
+static inline uint64_t clock_monotonic_us(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
+}
+
+static inline uint64_t clock_monotonic_ms(void) {
+    return clock_monotonic_us() / 1000u;
+}
+
+static inline uint64_t clock_wall_ms(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (uint64_t)t.tv_sec * 1000u + (uint64_t)t.tv_nsec / 1000000u;
+}
+
+#endif

@@ -1,0 +1,115 @@
+/* Snapshot: one immutable, validated configuration. Made on the builder thread from YAML
+ * (snapshot_parse), then only read, by any thread; freed when the last reference is given back. */
+#ifndef CONFIG_SNAPSHOT_H
+#define CONFIG_SNAPSHOT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/address.h"
+#include "base/log.h"
+#include "base/messages.h"
+#include "config/value.h"
+
+struct timeouts { /* all ms; 0 = none */
+    uint32_t connect_ms, idle_ms, session_ms, drain_ms;
+};
+
+/* Which script answers, with which options: `least-conn` or {script: ./mine.lua, with: {...}}. */
+struct script_use {
+    char *name;         /* stock name, or the file's path as written */
+    char *path;         /* NULL = stock; else absolute, or relative to the working directory */
+    struct value *with; /* a map, or NULL */
+    struct position at;
+};
+
+struct backend_config {
+    char *name;
+    char *address_text; /* as written */
+    struct address address; /* length 0 until resolved (host names; the builder does it) */
+    uint32_t weight;    /* default 1 */
+    uint32_t max_sessions;
+    struct position at;
+};
+
+struct check_config {
+    bool enabled;
+    struct script_use script; /* kind check; `type: tcp` = stock */
+    uint32_t interval_ms, timeout_ms, rise, fall;
+};
+
+struct pool_config {
+    char *name;
+    struct script_use policy;
+    char *fallback;        /* stock native fallback: "round-robin" or "reject" */
+    struct check_config check;
+    uint32_t retries;
+    uint32_t suspect_after; /* connect failures in a row; 0 = off */
+    struct timeouts timeouts; /* inherited values filled in */
+    uint32_t backend_count;
+    struct backend_config *backends; /* document order */
+    struct position at;
+};
+
+struct bind_config {
+    char *text;
+    struct address address;
+    struct position at;
+};
+
+struct listener_config {
+    char *name;
+    uint32_t bind_count;
+    struct bind_config *binds;
+    int32_t pool;              /* index in snapshot.pools, or -1: `service` answers */
+    struct script_use service; /* kind service; runs on control */
+    uint32_t max_sessions, backlog;
+    struct timeouts timeouts;  /* idle and session: listener's, else its pool's, else global */
+    struct position at;
+};
+
+struct snapshot {
+    _Atomic uint32_t references;
+    uint64_t number; /* counts configurations; set by the builder */
+    char *file;
+    uint32_t workers; /* resolved: never 0 */
+    struct timeouts timeouts;
+    uint32_t max_sessions;
+    char *admin_socket;          /* default /run/alacrity/admin.sock; NULL = off */
+    bool admin_socket_explicit;  /* written by the user: failing to bind it is an error */
+    struct log_settings log;
+    bool log_sessions;
+    struct {
+        bool jit;
+        uint32_t pick_budget_ms, budget_ms;
+        uint64_t memory_bytes;
+        uint32_t path_count;
+        char **path; /* directories for require, made absolute against the file's directory */
+    } lua;
+    uint32_t pool_count, listener_count;
+    struct pool_config *pools;
+    struct listener_config *listeners;
+    void *memory; /* what owns all of the above (config/'s own) */
+};
+
+/* Parses and validates text. NULL: `messages` holds every mistake found. `file` is used in messages
+ * and to resolve relative paths; copied. Scripts are checked to exist and be readable, not compiled
+ * (the builder does that). The caller owns one reference. */
+struct snapshot *snapshot_parse(const char *text, size_t length, const char *file,
+                                struct messages *messages) __attribute__((warn_unused_result));
+/* Reads the file, then the same. */
+struct snapshot *snapshot_load(const char *file, struct messages *messages)
+    __attribute__((warn_unused_result));
+/* Builder: looks every host name up. False: messages. */
+bool snapshot_resolve(struct snapshot *snapshot, struct messages *messages)
+    __attribute__((warn_unused_result));
+struct snapshot *snapshot_hold(struct snapshot *snapshot);
+void snapshot_release(struct snapshot *snapshot);
+
+/* Prints the JSON Schema (draft 7) cut from the schema table. */
+void schema_print(struct text *out);
+/* Prints the reference of all keys in Markdown, cut from the same table. */
+void schema_print_reference(struct text *out);
+
+#endif

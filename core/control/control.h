@@ -1,0 +1,142 @@
+/* Control: the control thread's loop and what its parts share: health checks, services (stats page),
+ * admin socket, reloads, signals, stopping. Everything here runs on the control thread (which is the
+ * process's main thread) unless it says otherwise. */
+#ifndef CONTROL_CONTROL_H
+#define CONTROL_CONTROL_H
+
+#include <ev.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/mailbox.h"
+#include "config/snapshot.h"
+#include "pool/arena.h"
+#include "scripting.h"
+
+struct worker;
+struct admin;      /* control/admin.c */
+struct health;     /* control/health.c */
+struct services;   /* control/services.c */
+struct builder;    /* control/build.c */
+
+/* What control itself runs of one configuration; built on the builder, replaced whole. */
+struct control_pool {
+    const struct pool_config *config;
+    struct pool_facts *facts;
+    struct slot **slots; /* config->backend_count, same order */
+    struct check *check; /* NULL when the pool has none */
+};
+struct control_listener {
+    const struct listener_config *config;
+    struct listener_facts *facts;
+    struct service *service; /* NULL: workers relay to a pool */
+    uint32_t socket_count;
+    int *sockets; /* all of the listener's sockets for services, none for relays; not owned */
+};
+struct control_plan {
+    struct snapshot *snapshot;
+    struct script_host *host;
+    uint32_t pool_count, listener_count;
+    struct control_pool *pools;         /* same order as in the snapshot */
+    struct control_listener *listeners; /* same order as in the snapshot */
+};
+
+struct control {
+    struct ev_loop *loop;
+    struct mailbox mailbox;
+    struct arena *arena;
+    struct control_plan *plan; /* current; NULL before the first */
+    uint32_t worker_count;     /* running now */
+    struct worker **workers;
+    struct builder *builder;
+    struct health *health;
+    struct services *services;
+    struct admin *admin;
+    bool draining;             /* TERM came: /healthz says 503 */
+    uint64_t started_wall_ms;
+    uint64_t reloads_total, reloads_failed;
+};
+
+/* Asks for a reload of the file the process was started with. `done` is called later, on control,
+ * with the outcome; `text` is what to tell the one who asked: on failure every message, a line each.
+ * Reloads asked for while one runs wait their turn. */
+typedef void reload_done(void *argument, bool ok, const char *text);
+void control_reload(struct control *control, reload_done *done, void *argument);
+/* First call drains, second stops at once (as TERM). */
+void control_stop(struct control *control);
+
+/* ---- health.c: the check schedule and every change of a slot's health, admin and weight ---- */
+struct health *health_new(struct control *control);
+void health_free(struct health *health);
+/* The new plan is current: stop checks of the old, start those of the new (spread by jitter; the
+ * first at once), health of slots whose address changed is forgotten. `old` may be NULL. */
+void health_switch(struct health *health, struct control_plan *old, struct control_plan *new_plan);
+/* A worker saw a backend turn suspect (delivered by mail): check it now. */
+void health_suspect(struct health *health, struct slot *slot);
+/* Administrator's wishes. Logged, counted, generation raised. */
+void health_set_admin(struct health *health, struct slot *slot, enum backend_admin admin);
+void health_set_weight(struct health *health, struct slot *slot, uint32_t weight);
+
+/* ---- services.c: listeners answered on control over HTTP/1.1 ---- */
+struct services *services_new(struct control *control);
+void services_free(struct services *services);
+/* The new plan is current: accept on its service sockets, stop on those that are gone; running
+ * requests of old services are cancelled with 503. */
+void services_switch(struct services *services, struct control_plan *old,
+                     struct control_plan *new_plan);
+
+/* ---- admin.c: the unix socket (mode 0600) ---- */
+struct admin *admin_new(struct control *control);
+void admin_free(struct admin *admin);
+/* Binds `path` (a stale socket is replaced, a live one refused). The previous one is kept when it
+ * fails. NULL path = no admin socket. */
+bool admin_listen(struct admin *admin, const char *path, char *error, size_t error_bytes)
+    __attribute__((warn_unused_result));
+
+/* ---- facts.c: one pass over the facts for status, stats and lists ---- */
+struct facts_backend {
+    const struct backend_config *config;
+    const struct slot *slot;
+    struct slot_row sum;
+    enum backend_state state;
+    enum backend_admin admin;
+    uint32_t weight, active;
+    float connect_ewma_ms;
+    int64_t changed_wall_ms;
+    const char *reason;
+};
+struct facts_pool {
+    const struct control_pool *pool;
+    struct pool_row sum;
+    uint32_t backend_count, eligible_count;
+    struct facts_backend *backends;
+};
+struct facts_listener {
+    const struct control_listener *listener;
+    struct listener_row sum;
+    uint64_t active;
+};
+struct facts_worker {
+    uint32_t index;
+    uint32_t sessions;      /* open now */
+    uint64_t heartbeat_age_ms;
+};
+struct facts {
+    uint64_t configuration, now_wall_ms, uptime_ms;
+    uint64_t reloads_total, reloads_failed, log_dropped;
+    bool draining;
+    uint32_t pool_count, listener_count, worker_count, script_count;
+    struct facts_pool *pools;
+    struct facts_listener *listeners;
+    struct facts_worker *workers;
+    struct script_info *scripts; /* control's, and the workers' as last reported by mail */
+    uint32_t arena_slots, arena_pools, arena_listeners;
+};
+/* NULL: out of memory. Freed by facts_free. */
+struct facts *facts_collect(struct control *control) __attribute__((warn_unused_result));
+void facts_free(struct facts *facts);
+
+/* The configuration text of `alacrity demo` (control/demo.c). */
+extern const char demo_configuration[];
+
+#endif

@@ -1,0 +1,102 @@
+/* The one way from the core to scripts: a table of functions that lua/ fills and main.c hands in.
+ * No file of core/ includes lua.h. Each function names its thread.
+ *
+ * A host holds the Lua states of one thread for one configuration. It is built on the builder
+ * thread, handed over whole, and returned to the builder to be freed. Nothing a script does makes
+ * these functions fail the process: errors come back as values and counters. */
+#ifndef SCRIPTING_H
+#define SCRIPTING_H
+
+#include <ev.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "alacrity/script.h"
+#include "base/messages.h"
+#include "config/snapshot.h"
+#include "pool/view.h"
+
+struct script_host;
+struct policy;  /* one policy instance: one pool on one worker */
+struct check;   /* one check instance: one pool, on control */
+struct service; /* one service instance: one listener, on control */
+
+enum pick_answer {
+    PICK_BACKEND,   /* *slot is set */
+    PICK_NIL,       /* the policy said: nobody */
+    PICK_ERROR,     /* it raised an error (logged and counted by lua/) */
+    PICK_BAD,       /* it answered something that is not an eligible backend */
+};
+
+enum check_answer { CHECK_UP, CHECK_DOWN, CHECK_DRAIN, CHECK_ERROR /* script error, nonsense */ };
+
+/* Control. Called once per started check, unless cancelled. `info` lives during the call. */
+typedef void check_done(void *argument, enum check_answer answer, const char *info);
+
+/* One HTTP request as a service script sees it. All strings live until service_done is called. */
+struct service_request {
+    const char *method, *path, *query; /* path decoded? no: as sent, without the query; "" = none */
+    const char *client;                /* peer's address */
+    uint32_t header_count;
+    const char *const *header_names, *const *header_values; /* names in lower case */
+    const char *body;
+    size_t body_bytes;
+};
+/* Control. status 0 = the script failed (answer 500). Strings live during the call. */
+typedef void service_done(void *argument, uint32_t status, const char *content_type,
+                          const char *body, size_t body_bytes);
+
+/* What a script made of itself, for status and stats. */
+struct script_info {
+    const char *kind, *name, *path; /* path NULL = stock */
+    uint64_t version;               /* configuration number it was built for */
+    uint64_t calls, errors;
+    uint64_t memory_bytes;          /* of its Lua state */
+    char last_error[256];
+};
+
+struct scripting {
+    /* Any thread, once at start: compares struct layouts with the cdef. False: error text. */
+    bool (*self_test)(char *error, size_t error_bytes);
+
+    /* Builder. `loop` is the loop of the thread the host is for (control; NULL for workers): it is
+     * only stored. */
+    struct script_host *(*host_new)(const struct snapshot *snapshot, struct arena *arena,
+                                    struct ev_loop *loop, struct messages *messages);
+    void (*host_free)(struct script_host *host);
+
+    /* Builder: compile, validate options against the script's schema, construct, and (policy) one
+     * trial pick over the view. NULL: messages, each with file:line. */
+    struct policy *(*policy_new)(struct script_host *host, const struct pool_config *pool,
+                                 struct pool_view *view, struct messages *messages);
+    struct check *(*check_new)(struct script_host *host, const struct pool_config *pool,
+                               struct messages *messages);
+    struct service *(*service_new)(struct script_host *host, const struct listener_config *listener,
+                                   struct messages *messages);
+
+    /* Worker. The view was prepared. Never yields, never fails the session. */
+    enum pick_answer (*policy_pick)(struct policy *policy, const struct alacrity_ctx_private *ctx,
+                                    struct slot **slot);
+
+    /* Control. `done` may be called before check_start returns. Everything the check opened is
+     * closed when it ends, by itself, by the deadline (answer CHECK_DOWN, "timeout") or by cancel.
+     * The running check is its own object so that a pool's check may run on many backends at once. */
+    struct check_run *(*check_start)(struct check *check, const struct slot *slot,
+                                     const struct address *address, uint32_t timeout_ms,
+                                     check_done *done, void *argument);
+    void (*check_cancel)(struct check_run *run); /* done will not be called */
+
+    /* Control. As check_start; the deadline answers status 0. */
+    struct service_run *(*service_start)(struct service *service,
+                                         const struct service_request *request,
+                                         uint32_t timeout_ms, service_done *done, void *argument);
+    void (*service_cancel)(struct service_run *run);
+
+    /* The thread that owns the host. Which-th script; false past the last. */
+    bool (*host_script)(struct script_host *host, uint32_t index, struct script_info *info);
+};
+
+/* Filled by lua/ (lua/scripting.c), set by main.c before any thread starts; never changes. */
+extern const struct scripting *scripting;
+
+#endif

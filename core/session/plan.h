@@ -1,0 +1,40 @@
+/* Plan: everything one worker needs to serve one configuration: snapshot, listening sockets, pools
+ * with their eligible views and policy instances. Built complete on the builder thread, handed to
+ * the worker, replaced whole, and sent back to be freed. */
+#ifndef SESSION_PLAN_H
+#define SESSION_PLAN_H
+
+#include <stdint.h>
+
+#include "config/snapshot.h"
+#include "pool/arena.h"
+#include "pool/view.h"
+#include "scripting.h"
+
+struct worker_pool {
+    const struct pool_config *config;
+    struct pool_facts *facts;
+    struct pool_row *row; /* this worker's */
+    struct pool_view view;
+    struct policy *policy;
+};
+
+struct worker_listener {
+    const struct listener_config *config;
+    struct listener_facts *facts;
+    struct listener_row *row; /* this worker's */
+    struct worker_pool *pool;
+    uint32_t socket_count;
+    int *sockets; /* this worker's share; owned by control/listening.c, not by the plan */
+};
+
+struct worker_plan {
+    struct snapshot *snapshot; /* one reference */
+    struct script_host *host;
+    uint32_t references; /* sessions not yet connected, +1 while current; the worker's own */
+    uint32_t pool_count, listener_count;
+    struct worker_pool *pools;
+    struct worker_listener *listeners; /* only those that relay to a pool */
+};
+
+#endif

@@ -1,0 +1,82 @@
+/* The contract between the C core and the scripts: every structure a script can see.
+ *
+ * C includes this file as it is. The text between the cdef markers, preprocessed with
+ * ALACRITY_CDEF defined, becomes LuaJIT's ffi.cdef, so both sides are cut from one text; sizes and
+ * offsets are compared at start (lua/vm.c).
+ *
+ * A script only ever holds a `const struct X &` to one of the *public* structures. They contain no
+ * pointer, no array and no 64-bit field: a visible struct field wins over a metatype's __index, so
+ * a pointer or array there would be a hole to read memory through. What needs a pointer stands in
+ * the *private* structure that begins with the public one; only lua/alacrity/prelude.lua sees it.
+ */
+#ifndef ALACRITY_SCRIPT_H
+#define ALACRITY_SCRIPT_H
+
+#ifdef ALACRITY_CDEF
+#define ALACRITY_ATOMIC(type) type
+#else
+#include <stdatomic.h>
+#include <stdint.h>
+/* A word that several threads touch. Its writers are named where it is declared. */
+#define ALACRITY_ATOMIC(type) _Atomic(type)
+#endif
+
+#define ALACRITY_NAME_BYTES 64    /* names of listeners, pools, backends, with the final NUL */
+#define ALACRITY_ADDRESS_BYTES 112 /* "unix:" + sun_path, or [IPv6]:port, with the final NUL */
+
+/* cdef begin */
+/* One server of a pool, as a script sees it: the head of its slot (core/pool/slot.h). */
+struct alacrity_backend {
+    uint32_t id;                            /* slot number; stable while the backend is known */
+    ALACRITY_ATOMIC(uint32_t) weight;       /* effective, 0..1000000; writer: control */
+    ALACRITY_ATOMIC(uint32_t) active;       /* sessions open or being dialled; writers: workers */
+    ALACRITY_ATOMIC(uint32_t) state_code;   /* enum backend_state; writers: control, workers */
+    ALACRITY_ATOMIC(float) connect_ewma_ms; /* average connect time, 0 = none yet; writers: workers */
+    uint32_t max_sessions;                  /* 0 = no limit; writer: control */
+};
+
+/* The eligible backends of a pool, as one worker sees them now. */
+struct alacrity_pool {
+    uint32_t count; /* eligible backends; `#pool` */
+};
+
+/* What is known of the session a backend is picked for. */
+struct alacrity_ctx {
+    uint32_t attempt;           /* 1 on the first pick, 2 on the first retry, ... */
+    uint32_t client_hash;       /* 32-bit hash of the client's address without its port */
+    uint32_t client_port;       /* 0 for unix sockets */
+    uint32_t last_failure_code; /* why the attempt before failed (errno), 0 on the first */
+};
+
+/* ---- private from here on: prelude.lua only ---- */
+struct alacrity_backend_private {
+    struct alacrity_backend view;
+    char name[ALACRITY_NAME_BYTES];
+    char pool[ALACRITY_NAME_BYTES];
+    char address[ALACRITY_ADDRESS_BYTES];
+};
+
+struct alacrity_pool_private {
+    struct alacrity_pool view;
+    uint32_t all_count;
+    const struct alacrity_backend *const *eligible; /* view.count of them, document order */
+    const struct alacrity_backend *const *all;      /* all_count of them, document order */
+    const char *name;
+};
+
+struct alacrity_ctx_private {
+    struct alacrity_ctx view;
+    const char *client;   /* numeric address without port, or "unix" */
+    const char *listener; /* the listener's name */
+};
+
+/* Native selectors: each answers a position in pool->eligible, or -1 when there is none. */
+struct alacrity_natives {
+    int32_t (*least)(const struct alacrity_pool *pool);
+    int32_t (*maglev)(const struct alacrity_pool *pool, uint32_t hash);
+    int32_t (*ring)(const struct alacrity_pool *pool, uint32_t hash);
+    uint32_t (*hash)(const char *bytes, uint32_t length);
+};
+/* cdef end */
+
+#endif
