@@ -6,6 +6,7 @@
 
 #include <stdint.h>
 
+#include "base/mailbox.h"
 #include "config/snapshot.h"
 #include "pool/arena.h"
 #include "pool/view.h"
@@ -29,6 +30,7 @@ struct worker_listener {
 };
 
 struct worker_plan {
+    struct mail mail;          /* carries it to the worker, and back: posting cannot fail */
     struct snapshot *snapshot; /* one reference */
     struct script_host *host;
     uint32_t references; /* sessions not yet connected, +1 while current; the worker's own */

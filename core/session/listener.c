@@ -1,0 +1,146 @@
+/* Listener: accepts on this worker's share of the listening sockets. Runs on the worker; the sockets
+ * themselves are opened and closed by the builder (core/control/listening.c).
+ *
+ * Out of descriptors, accept would fail and the level-triggered loop spin: the reserve descriptor is
+ * given up to take and close the newcomer, then accepting pauses for a moment.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "session/session.h"
+
+#define ACCEPTS_PER_TURN 64
+#define PAUSE_SECONDS 0.1
+
+struct listener {
+    struct ev_io io;
+    struct list node;
+    struct data_plane *plane;
+    struct worker_listener *config;
+};
+
+static void resume_accepting(struct ev_loop *loop, struct ev_timer *timer, int events) {
+    (void)events;
+    struct data_plane *plane = container_of(timer, struct data_plane, accept_pause);
+    list_each(node, &plane->listeners) {
+        ev_io_start(loop, &container_of(node, struct listener, node)->io);
+    }
+}
+
+static void pause_accepting(struct data_plane *plane) {
+    list_each(node, &plane->listeners) {
+        ev_io_stop(plane->loop, &container_of(node, struct listener, node)->io);
+    }
+    ev_timer_stop(plane->loop, &plane->accept_pause);
+    ev_timer_init(&plane->accept_pause, resume_accepting, PAUSE_SECONDS, 0);
+    ev_timer_start(plane->loop, &plane->accept_pause);
+}
+
+static void out_of_descriptors(struct data_plane *plane, struct worker_listener *listener,
+                               int socket) {
+    log_limited(LOG_ERROR, "accept", "listener %s: out of descriptors, accepting pauses",
+                listener->config->name);
+    if (plane->reserve_descriptor >= 0) {
+        close(plane->reserve_descriptor);
+        int newcomer = accept4(socket, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (newcomer >= 0) {
+            close(newcomer);
+            counter_add(&listener->row->ended[REASON_OUT_OF_DESCRIPTORS], 1);
+        }
+        plane->reserve_descriptor = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    }
+    pause_accepting(plane);
+}
+
+/* Accepts up to `most` connections. */
+static void accept_batch(struct data_plane *plane, struct worker_listener *listener, int socket,
+                         int most) {
+    for (int i = 0; i < most; i++) {
+        struct address peer;
+        peer.length = sizeof(peer.local);
+        peer.any.sa_family = AF_UNIX;
+        int descriptor = accept4(socket, &peer.any, &peer.length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (descriptor >= 0) {
+            session_open(plane, listener, descriptor, &peer);
+            continue;
+        }
+        switch (errno) {
+        case EAGAIN:
+            return;
+        case EMFILE:
+        case ENFILE:
+            out_of_descriptors(plane, listener, socket);
+            return;
+        case ENOBUFS:
+        case ENOMEM:
+            counter_add(&listener->row->ended[REASON_OUT_OF_MEMORY], 1);
+            pause_accepting(plane);
+            return;
+        default:
+            /* The newcomer's own error (accept(2) lists them): it is gone, the next may be fine. */
+            break;
+        }
+    }
+}
+
+static void listener_on_accept(struct ev_loop *loop, struct ev_io *io, int events) {
+    (void)loop;
+    (void)events;
+    struct listener *listener = container_of(io, struct listener, io);
+    accept_batch(listener->plane, listener->config, io->fd, ACCEPTS_PER_TURN);
+}
+
+void listener_open_all(struct data_plane *plane) {
+    struct worker_plan *plan = plane->plan;
+    for (uint32_t i = 0; i < plan->listener_count; i++) {
+        struct worker_listener *config = &plan->listeners[i];
+        for (uint32_t k = 0; k < config->socket_count; k++) {
+            struct listener *listener = calloc(1, sizeof(*listener));
+            if (listener == NULL) {
+                log_message(LOG_ERROR, "accept", "out of memory: listener %s is not served here",
+                            config->config->name);
+                continue;
+            }
+            listener->plane = plane;
+            listener->config = config;
+            ev_io_init(&listener->io, listener_on_accept, config->sockets[k], EV_READ);
+            ev_io_start(plane->loop, &listener->io);
+            list_append(&plane->listeners, &listener->node);
+        }
+    }
+}
+
+void listener_close_all(struct data_plane *plane) {
+    ev_timer_stop(plane->loop, &plane->accept_pause);
+    list_each(node, &plane->listeners) {
+        struct listener *listener = container_of(node, struct listener, node);
+        ev_io_stop(plane->loop, &listener->io);
+        list_remove(node);
+        free(listener);
+    }
+}
+
+static bool plan_has_socket(const struct worker_plan *plan, int socket) {
+    for (uint32_t i = 0; plan != NULL && i < plan->listener_count; i++) {
+        for (uint32_t k = 0; k < plan->listeners[i].socket_count; k++) {
+            if (plan->listeners[i].sockets[k] == socket) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+void listener_accept_leftovers(struct data_plane *plane, const struct worker_plan *next) {
+    list_each(node, &plane->listeners) {
+        struct listener *listener = container_of(node, struct listener, node);
+        if (!plan_has_socket(next, listener->io.fd)) {
+            accept_batch(plane, listener->config, listener->io.fd,
+                         (int)listener->config->config->backlog);
+        }
+    }
+}

@@ -1,0 +1,371 @@
+/* Session: opening, moving, timing and closing. Runs on the worker that owns the data plane.
+ *
+ *   session_open --refused--> (descriptor closed, counted)
+ *        |
+ *        v            connect failed: dial_next again, at most `retries` times
+ *   DIALLING ------------------------------------------------> session_close
+ *        | dial_on_writable: connected                              ^
+ *        v                                                          |
+ *   RELAYING ---- both ends finished, reset, timeout, drain, kill --+
+ *
+ * Invariants:
+ *  1. A session is on exactly one list of its plane, that of its state.
+ *  2. `slot` set <=> this session is counted once in slot->active.
+ *  3. `plan` and `dial` are set only while DIALLING, and hold one reference of the plan.
+ *  4. A side's io watches for reading only while its peer has nothing pending.
+ *  5. Only session_close closes descriptors and counts an end; it runs once.
+ */
+#include "session/session.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+/* Sessions open on each worker. Writer: that worker; read by the others for limits.sessions and by
+ * control. A cache line each. */
+static struct {
+    _Alignas(64) _Atomic uint32_t open;
+} session_counts[ARENA_WORKERS];
+
+uint32_t plane_session_count(uint32_t worker) {
+    return atomic_load_explicit(&session_counts[worker].open, memory_order_relaxed);
+}
+
+static void count_open(struct data_plane *plane, int32_t change) {
+    _Atomic uint32_t *open = &session_counts[plane->worker].open;
+    uint32_t now = atomic_load_explicit(open, memory_order_relaxed) + (uint32_t)change;
+    atomic_store_explicit(open, now, memory_order_relaxed);
+    if (now == 0 && change < 0 && plane->on_empty != NULL) {
+        plane->on_empty(plane);
+    }
+}
+
+/* Exact at rest; while N workers accept at the same moment the sum may overshoot by N - 1. */
+static bool process_is_full(const struct snapshot *snapshot) {
+    if (snapshot->max_sessions == 0) {
+        return false;
+    }
+    uint64_t open = 0;
+    for (uint32_t i = 0; i < ARENA_WORKERS; i++) {
+        open += plane_session_count(i);
+    }
+    return open >= snapshot->max_sessions;
+}
+
+static void free_closed(struct ev_loop *loop, struct ev_prepare *watcher, int events) {
+    (void)loop;
+    (void)events;
+    struct data_plane *plane = container_of(watcher, struct data_plane, end_of_turn);
+    list_each(node, &plane->sessions[SESSION_CLOSED]) {
+        list_remove(node);
+        slab_give(&plane->session_slab, container_of(node, struct session, node));
+    }
+}
+
+bool plane_open(struct data_plane *plane, struct ev_loop *loop, struct arena *arena,
+                uint32_t worker) {
+    plane->loop = loop;
+    plane->arena = arena;
+    plane->worker = worker;
+    plane->scratch = malloc(RELAY_SCRATCH_BYTES);
+    if (plane->scratch == NULL) {
+        return false;
+    }
+    /* Without a reserve the worker still serves; it only cannot refuse politely when out of
+     * descriptors. */
+    plane->reserve_descriptor = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    list_init(&plane->listeners);
+    for (int i = 0; i < SESSION_STATE_COUNT; i++) {
+        list_init(&plane->sessions[i]);
+    }
+    slab_init(&plane->session_slab, sizeof(struct session));
+    slab_init(&plane->dial_slab, sizeof(struct dial));
+    ev_prepare_init(&plane->end_of_turn, free_closed);
+    ev_prepare_start(loop, &plane->end_of_turn);
+    return true;
+}
+
+void plane_end_sessions(struct data_plane *plane, enum session_reason reason) {
+    for (int state = 0; state < SESSION_CLOSED; state++) {
+        list_each(node, &plane->sessions[state]) {
+            session_close(container_of(node, struct session, node), reason);
+        }
+    }
+}
+
+void plane_close(struct data_plane *plane) {
+    listener_close_all(plane);
+    plane_end_sessions(plane, REASON_DRAIN);
+    free_closed(plane->loop, &plane->end_of_turn, 0);
+    ev_prepare_stop(plane->loop, &plane->end_of_turn);
+    slab_destroy(&plane->session_slab);
+    slab_destroy(&plane->dial_slab);
+    free(plane->scratch);
+    if (plane->reserve_descriptor >= 0) {
+        close(plane->reserve_descriptor);
+    }
+}
+
+void plane_release_plan(struct data_plane *plane, struct worker_plan *plan) {
+    plan->references--;
+    if (plan->references == 0) {
+        plane->on_plan_unused(plane, plan);
+    }
+}
+
+/* ---- opening ---- */
+
+/* Says no with an orderly end of stream: unread bytes in the receive queue would turn our close
+ * into a reset. */
+static void refuse(struct data_plane *plane, struct worker_listener *listener, int descriptor,
+                   enum session_reason reason) {
+    counter_add(&listener->row->ended[reason], 1);
+    ssize_t drained = recv(descriptor, plane->scratch, RELAY_SCRATCH_BYTES, 0);
+    (void)drained; /* nothing there, an end or an error: closing is all that is left */
+    close(descriptor);
+    log_limited(LOG_WARNING, "refused", "listener %s refuses a connection: %s",
+                listener->config->name, session_reason_word(reason));
+}
+
+static void keep_client_address(struct session *session, const struct address *peer) {
+    session->client_family = (uint8_t)peer->any.sa_family;
+    session->client_port = address_port(peer);
+    if (peer->any.sa_family == AF_INET) {
+        memcpy(session->client_ip, &peer->v4.sin_addr, 4);
+    } else if (peer->any.sa_family == AF_INET6) {
+        memcpy(session->client_ip, &peer->v6.sin6_addr, 16);
+    }
+}
+
+void session_client_address(const struct session *session, struct address *out) {
+    memset(out, 0, sizeof(*out));
+    out->any.sa_family = session->client_family;
+    out->length = sizeof(out->local.sun_family);
+    if (session->client_family == AF_INET) {
+        out->length = sizeof(out->v4);
+        out->v4.sin_port = htons(session->client_port);
+        memcpy(&out->v4.sin_addr, session->client_ip, 4);
+    } else if (session->client_family == AF_INET6) {
+        out->length = sizeof(out->v6);
+        out->v6.sin6_port = htons(session->client_port);
+        memcpy(&out->v6.sin6_addr, session->client_ip, 16);
+    }
+}
+
+static void side_init(struct side *side, struct side *peer, struct session *session) {
+    side->peer = peer;
+    side->session = session;
+    side->io.fd = -1;
+}
+
+/* True: the session is counted against the listener's exact cap, or there is none. */
+static bool listener_has_room(struct worker_listener *listener) {
+    uint32_t cap = listener->config->max_sessions;
+    if (cap == 0) {
+        return true;
+    }
+    if (atomic_fetch_add_explicit(&listener->facts->active, 1, memory_order_relaxed) < cap) {
+        return true;
+    }
+    atomic_fetch_sub_explicit(&listener->facts->active, 1, memory_order_relaxed);
+    return false;
+}
+
+static void session_on_timer(struct ev_loop *loop, struct ev_timer *timer, int events);
+
+void session_open(struct data_plane *plane, struct worker_listener *listener, int descriptor,
+                  const struct address *peer) {
+    struct worker_plan *plan = plane->plan;
+    if (process_is_full(plan->snapshot)) {
+        refuse(plane, listener, descriptor, REASON_LIMIT);
+        return;
+    }
+    if (!listener_has_room(listener)) {
+        refuse(plane, listener, descriptor, REASON_LIMIT);
+        return;
+    }
+    struct session *session = slab_take(&plane->session_slab);
+    struct dial *dial = slab_take(&plane->dial_slab);
+    if (session == NULL || dial == NULL) {
+        if (session != NULL) {
+            slab_give(&plane->session_slab, session);
+        }
+        if (dial != NULL) {
+            slab_give(&plane->dial_slab, dial);
+        }
+        if (listener->config->max_sessions != 0) {
+            atomic_fetch_sub_explicit(&listener->facts->active, 1, memory_order_relaxed);
+        }
+        refuse(plane, listener, descriptor, REASON_OUT_OF_MEMORY);
+        return;
+    }
+    side_init(&session->client, &session->backend, session);
+    side_init(&session->backend, &session->client, session);
+    session->client.io.fd = descriptor;
+    session->plane = plane;
+    session->plan = plan;
+    plan->references++;
+    session->dial = dial;
+    dial->pool = listener->pool;
+    session->listener = listener->facts;
+    session->listener_row = listener->row;
+    session->pool = listener->pool->facts;
+    session->pool_row = listener->pool->row;
+    session->id = ((uint64_t)plane->worker << 48) | ++plane->next_session;
+    session->opened = session->last_activity = ev_now(plane->loop);
+    session->idle_ms = listener->config->timeouts.idle_ms;
+    session->session_ms = listener->config->timeouts.session_ms;
+    session->capped = listener->config->max_sessions != 0;
+    session->logged = plan->snapshot->log_sessions;
+    session->ending = REASON_COUNT;
+    keep_client_address(session, peer);
+    ev_init(&session->timer, session_on_timer);
+    session->state = SESSION_DIALLING;
+    list_append(&plane->sessions[SESSION_DIALLING], &session->node);
+    count_open(plane, 1);
+    counter_add(&listener->row->sessions_total, 1);
+    dial_next(session);
+}
+
+void session_move(struct session *session, enum session_state state) {
+    list_remove(&session->node);
+    session->state = (uint8_t)state;
+    list_append(&session->plane->sessions[state], &session->node);
+}
+
+/* ---- deadlines ---- */
+
+/* The earliest of the deadlines that hold in the session's state, and what it means. */
+static ev_tstamp earliest_deadline(const struct session *session, enum session_reason *reason) {
+    ev_tstamp earliest = 0;
+    if (session->state == SESSION_DIALLING) {
+        uint32_t connect_ms = session->dial->pool->config->timeouts.connect_ms;
+        if (connect_ms > 0) {
+            earliest = session->dial->started + connect_ms / 1000.0;
+            *reason = REASON_CONNECT_FAILED;
+        }
+    } else if (session->idle_ms > 0) {
+        earliest = session->last_activity + session->idle_ms / 1000.0;
+        *reason = REASON_IDLE_TIMEOUT;
+    }
+    if (session->session_ms > 0) {
+        ev_tstamp end = session->opened + session->session_ms / 1000.0;
+        if (earliest == 0 || end < earliest) {
+            earliest = end;
+            *reason = REASON_SESSION_TIMEOUT;
+        }
+    }
+    return earliest;
+}
+
+void session_arm_timer(struct session *session) {
+    enum session_reason reason;
+    ev_tstamp deadline = earliest_deadline(session, &reason);
+    struct ev_loop *loop = session->plane->loop;
+    if (deadline == 0) {
+        ev_timer_stop(loop, &session->timer);
+        return;
+    }
+    ev_tstamp left = deadline - ev_now(loop);
+    session->timer.repeat = left > 0.001 ? left : 0.001;
+    ev_timer_again(loop, &session->timer);
+}
+
+/* Bytes only note the time (last_activity); the timer that fires too early is armed again here. */
+static void session_on_timer(struct ev_loop *loop, struct ev_timer *timer, int events) {
+    (void)events;
+    struct session *session = container_of(timer, struct session, timer);
+    enum session_reason reason = REASON_IDLE_TIMEOUT;
+    ev_tstamp deadline = earliest_deadline(session, &reason);
+    if (deadline == 0 || deadline > ev_now(loop)) {
+        session_arm_timer(session);
+    } else if (reason == REASON_CONNECT_FAILED) {
+        dial_timed_out(session);
+    } else {
+        session_close(session, reason);
+    }
+}
+
+/* ---- closing ---- */
+
+static void log_end(const struct session *session, enum session_reason reason) {
+    char client[ALACRITY_ADDRESS_BYTES];
+    struct address address;
+    session_client_address(session, &address);
+    address_format(&address, client, sizeof(client));
+    ev_tstamp lasted = ev_now(session->plane->loop) - session->opened;
+    struct log_field fields[] = {
+        LOG_STRING("listener", session->listener->name),
+        LOG_STRING("client", client),
+        LOG_STRING("pool", session->pool->name),
+        LOG_STRING("backend", session->slot != NULL ? session->slot->script.name : "-"),
+        LOG_NUMBER("duration_ms", lasted * 1000),
+        LOG_NUMBER("bytes_in", session->client.received_bytes),
+        LOG_NUMBER("bytes_out", session->backend.received_bytes),
+        LOG_NUMBER("retries", session->attempts > 0 ? session->attempts - 1 : 0),
+        LOG_STRING("reason", session_reason_word(reason)),
+    };
+    log_fields(LOG_INFO, "session", fields, "session ended");
+}
+
+static void side_close(struct side *side, bool reset) {
+    if (side->io.fd < 0) {
+        return;
+    }
+    ev_io_stop(side->session->plane->loop, &side->io);
+    if (reset) {
+        /* Best effort: if it is refused, the peer sees an orderly end instead of a reset. */
+        struct linger now = {.l_onoff = 1, .l_linger = 0};
+        (void)setsockopt(side->io.fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+    }
+    close(side->io.fd);
+    side->io.fd = -1;
+    free(side->pending);
+    side->pending = NULL;
+}
+
+void session_close(struct session *session, enum session_reason reason) {
+    if (session->state == SESSION_CLOSED) {
+        return;
+    }
+    struct data_plane *plane = session->plane;
+    if (session->logged) {
+        log_end(session, reason);
+    }
+    ev_timer_stop(plane->loop, &session->timer);
+    side_close(&session->client, session->carry_reset && reason == REASON_BACKEND_RESET);
+    side_close(&session->backend, session->carry_reset && reason == REASON_CLIENT_RESET);
+    if (session->capped) {
+        atomic_fetch_sub_explicit(&session->listener->active, 1, memory_order_relaxed);
+    }
+    if (reason == REASON_BACKEND_RESET && session->slot != NULL) {
+        counter_add(&session->slot_row->resets, 1);
+    }
+    if (reason == REASON_NO_BACKEND) {
+        counter_add(&session->pool_row->no_backend, 1);
+    }
+    counter_add(&session->listener_row->ended[reason], 1);
+    /* The order in which entries of the arena are let go matters (pool/arena.h): after each of
+     * these two the entry may be recycled. */
+    counter_add(&session->listener_row->sessions_closed, 1);
+    if (session->slot != NULL) {
+        atomic_fetch_sub_explicit(&session->slot->script.view.active, 1, memory_order_release);
+        session->slot = NULL;
+    }
+    if (session->dial != NULL) {
+        slab_give(&plane->dial_slab, session->dial);
+        session->dial = NULL;
+    }
+    struct worker_plan *plan = session->plan;
+    session->plan = NULL;
+    session_move(session, SESSION_CLOSED);
+    if (plan != NULL) {
+        plane_release_plan(plane, plan);
+    }
+    count_open(plane, -1);
+}

@@ -1,0 +1,131 @@
+/* Session: one accepted connection and, once dialled, its backend connection: two equal sides.
+ * All of core/session runs on the worker that accepted; nothing here is shared but what
+ * core/pool/slot.h marks as atomic.
+ *
+ * The walk: listener_on_accept -> session_open -> dial_next (policy pick) -> dial_on_writable
+ *           -> relay_on_ready <-> relay_pump -> session_close(reason)
+ */
+#ifndef SESSION_SESSION_H
+#define SESSION_SESSION_H
+
+#include <ev.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/address.h"
+#include "base/list.h"
+#include "base/slab.h"
+#include "session/plan.h"
+
+enum session_state {
+    SESSION_DIALLING, /* a backend was picked, its connect is under way */
+    SESSION_RELAYING, /* bytes flow; no reference to plan or script any more */
+    SESSION_CLOSED,   /* memory waits for the end of the loop turn */
+    SESSION_STATE_COUNT
+};
+
+/* What all sessions of one worker share. Part of the worker; only its thread touches it. */
+struct data_plane {
+    struct ev_loop *loop;
+    struct arena *arena;
+    uint32_t worker;            /* index of its counter rows */
+    struct worker_plan *plan;   /* current; NULL only before the first */
+    struct list listeners;      /* struct listener, open sockets of the current plan */
+    struct ev_timer accept_pause;
+    int reserve_descriptor;     /* given up to close a newcomer politely when descriptors run out */
+    struct list sessions[SESSION_STATE_COUNT]; /* a state is the list a session is on */
+    struct ev_prepare end_of_turn;             /* frees the closed ones */
+    struct slab session_slab, dial_slab;
+    char *scratch;              /* RELAY_SCRATCH_BYTES, shared by all sessions between two calls */
+    uint64_t next_session;
+    bool draining;
+
+    /* Set by the worker. */
+    void (*on_plan_unused)(struct data_plane *plane, struct worker_plan *plan);
+    void (*on_suspect)(struct data_plane *plane, struct slot *slot);
+    void (*on_empty)(struct data_plane *plane); /* the last session ended */
+};
+
+/* One of the two halves of a session. */
+struct side {
+    struct ev_io io;       /* io.fd is the socket, -1 = none */
+    struct side *peer;
+    struct session *session;
+    char *pending;         /* bytes still to be written to this side; NULL = none */
+    uint32_t pending_start, pending_end;
+    bool read_closed;      /* its end of stream was read */
+    bool broken;           /* writing to it failed: what it sent before is still delivered */
+    uint64_t received_bytes;
+};
+
+/* Lives only while dialling: what a further attempt needs to know. */
+struct dial {
+    uint32_t tried[VIEW_TRIED_MAX];
+    uint32_t attempts;     /* dials begun */
+    int last_error;        /* errno of the attempt before */
+    ev_tstamp started;     /* of this attempt */
+    struct worker_pool *pool;
+};
+
+struct session {
+    struct side client, backend;
+    struct list node;              /* in data_plane.sessions[state] */
+    struct ev_timer timer;         /* earliest deadline; re-armed lazily when it fires */
+    struct data_plane *plane;
+    struct worker_plan *plan;      /* until connected, then NULL */
+    struct dial *dial;             /* until connected, then NULL */
+    struct listener_facts *listener;
+    struct listener_row *listener_row;
+    struct pool_facts *pool;
+    struct pool_row *pool_row;
+    struct slot *slot;             /* dialled or connected backend; its `active` counts us */
+    struct slot_row *slot_row;
+    uint64_t id;
+    ev_tstamp opened, last_activity;
+    uint32_t idle_ms, session_ms;  /* 0 = none */
+    uint8_t state;                 /* enum session_state */
+    uint8_t attempts;              /* dials it took */
+    uint8_t ending;                /* REASON_COUNT, or why it closes once pending bytes are out */
+    bool logged;                   /* one log line at its end */
+    bool carry_reset;              /* one side was reset: so will be the other */
+    bool capped;                   /* counted in listener->active */
+    uint8_t client_family;
+    uint16_t client_port;
+    uint8_t client_ip[16];
+};
+
+/* session.c */
+bool plane_open(struct data_plane *plane, struct ev_loop *loop, struct arena *arena,
+                uint32_t worker) __attribute__((warn_unused_result));
+void plane_close(struct data_plane *plane); /* every session ends, reason drain */
+uint32_t plane_session_count(uint32_t worker); /* any thread: sessions open on that worker */
+void plane_release_plan(struct data_plane *plane, struct worker_plan *plan);
+/* Ends all sessions, as at the end of a drain. */
+void plane_end_sessions(struct data_plane *plane, enum session_reason reason);
+
+/* Takes the accepted descriptor over, whatever happens. */
+void session_open(struct data_plane *plane, struct worker_listener *listener, int descriptor,
+                  const struct address *peer);
+/* The only mover between states. */
+void session_move(struct session *session, enum session_state state);
+/* The only closer. The memory stays valid until the end of the loop turn. */
+void session_close(struct session *session, enum session_reason reason);
+/* Arms the timer for the earliest deadline of the session's state. */
+void session_arm_timer(struct session *session);
+void session_client_address(const struct session *session, struct address *out);
+
+/* dial.c */
+void dial_next(struct session *session);  /* picks a backend and starts to connect */
+void dial_timed_out(struct session *session);
+
+/* relay.c */
+#define RELAY_SCRATCH_BYTES 65536u
+void relay_start(struct session *session); /* the backend is connected */
+
+/* listener.c */
+void listener_open_all(struct data_plane *plane);  /* those of plane->plan */
+void listener_close_all(struct data_plane *plane);
+/* Takes what still waits in the queues of sockets that the next plan does not have. */
+void listener_accept_leftovers(struct data_plane *plane, const struct worker_plan *next);
+
+#endif

@@ -1,0 +1,258 @@
+/* Worker: one thread with a libev loop that accepts, picks, dials and relays (core/session). Takes
+ * plans from control by mail, gives retired plans to the builder, beats its heart, ends when told.
+ *
+ * A worker that a reload made superfluous keeps its thread: it has no plan, accepts nothing, and is
+ * used again when the number of workers grows.
+ */
+#include "worker.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "session/session.h"
+#include "worker_control.h"
+
+#define HEARTBEAT_SECONDS 0.25
+
+struct worker {
+    uint32_t index;
+    pthread_t thread;
+    struct ev_loop *loop;
+    struct mailbox mailbox;
+    struct data_plane plane;
+    struct ev_timer heartbeat;
+    _Atomic uint64_t heartbeat_ms; /* writer: the worker */
+    struct worker_events events;   /* where to report, fixed at start */
+    struct mail drain_mail, end_sessions_mail, end_thread_mail; /* control's, until delivered */
+    bool draining;
+};
+
+void worker_post(struct worker *worker, struct mail *mail) {
+    mailbox_post(&worker->mailbox, mail);
+}
+
+uint32_t worker_index(const struct worker *worker) {
+    return worker->index;
+}
+
+uint64_t worker_heartbeat_ms(const struct worker *worker) {
+    return atomic_load_explicit(&worker->heartbeat_ms, memory_order_relaxed);
+}
+
+uint32_t worker_session_count(const struct worker *worker) {
+    return plane_session_count(worker->index);
+}
+
+static void beat(struct ev_loop *loop, struct ev_timer *timer, int events) {
+    (void)loop;
+    (void)events;
+    struct worker *worker = container_of(timer, struct worker, heartbeat);
+    atomic_store_explicit(&worker->heartbeat_ms, clock_monotonic_ms(), memory_order_relaxed);
+}
+
+/* ---- what happens on the worker, told to others ---- */
+
+static struct worker *worker_of(struct data_plane *plane) {
+    return container_of(plane, struct worker, plane);
+}
+
+static void plan_unused(struct data_plane *plane, struct worker_plan *plan) {
+    const struct worker_events *events = &worker_of(plane)->events;
+    events->plan_unused(events->argument, plan);
+}
+
+static void backend_suspect(struct data_plane *plane, struct slot *slot) {
+    const struct worker_events *events = &worker_of(plane)->events;
+    events->suspect(events->argument, slot);
+}
+
+static void last_session_ended(struct data_plane *plane) {
+    struct worker *worker = worker_of(plane);
+    if (worker->draining) {
+        worker->events.drained(worker->events.argument, worker);
+    }
+}
+
+/* ---- mail from control ---- */
+
+static void take_plan(struct mail *mail, void *owner) {
+    struct worker *worker = owner;
+    struct data_plane *plane = &worker->plane;
+    struct worker_plan *plan = container_of(mail, struct worker_plan, mail);
+    struct worker_plan *previous = plane->plan;
+    if (previous != NULL) {
+        listener_accept_leftovers(plane, plan);
+        listener_close_all(plane);
+    }
+    plan->references = 1;
+    plane->plan = plan;
+    if (!worker->draining) {
+        listener_open_all(plane);
+    }
+    if (previous != NULL) {
+        plane_release_plan(plane, previous);
+    }
+    worker->events.plan_taken(worker->events.argument, worker);
+}
+
+void worker_give_plan(struct worker *worker, struct worker_plan *plan) {
+    plan->mail.deliver = take_plan;
+    worker_post(worker, &plan->mail);
+}
+
+static void start_drain(struct mail *mail, void *owner) {
+    (void)mail;
+    struct worker *worker = owner;
+    worker->draining = true;
+    listener_accept_leftovers(&worker->plane, NULL);
+    listener_close_all(&worker->plane);
+    if (worker_session_count(worker) == 0) {
+        worker->events.drained(worker->events.argument, worker);
+    }
+}
+
+static void end_sessions(struct mail *mail, void *owner) {
+    (void)mail;
+    plane_end_sessions(&((struct worker *)owner)->plane, REASON_DRAIN);
+}
+
+static void end_thread(struct mail *mail, void *owner) {
+    (void)mail;
+    ev_break(((struct worker *)owner)->loop, EVBREAK_ALL);
+}
+
+/* Each of the three is said at most once in a worker's life, so its mail is part of the worker. */
+static void say_once(struct worker *worker, struct mail *mail,
+                     void (*deliver)(struct mail *, void *)) {
+    if (mail->deliver == NULL) {
+        mail->deliver = deliver;
+        worker_post(worker, mail);
+    }
+}
+
+void worker_drain(struct worker *worker) {
+    say_once(worker, &worker->drain_mail, start_drain);
+}
+
+void worker_end_sessions(struct worker *worker) {
+    say_once(worker, &worker->end_sessions_mail, end_sessions);
+}
+
+/* ---- thread ---- */
+
+static void *run(void *argument) {
+    struct worker *worker = argument;
+    char name[32];
+    snprintf(name, sizeof(name), "worker %u", worker->index);
+    pthread_setname_np(pthread_self(), name);
+    log_thread(name);
+    ev_run(worker->loop, 0);
+    /* The thread ends: nobody posts any more. */
+    struct worker_plan *plan = worker->plane.plan;
+    plane_close(&worker->plane);
+    worker->plane.plan = NULL;
+    if (plan != NULL) {
+        plane_release_plan(&worker->plane, plan);
+    }
+    log_thread_end();
+    return NULL;
+}
+
+struct worker *worker_start(uint32_t index, struct arena *arena, const struct worker_events *events) {
+    struct worker *worker = calloc(1, sizeof(*worker));
+    if (worker == NULL) {
+        return NULL;
+    }
+    worker->index = index;
+    worker->events = *events;
+    worker->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
+    if (worker->loop == NULL) {
+        free(worker);
+        return NULL;
+    }
+    if (!plane_open(&worker->plane, worker->loop, arena, index)) {
+        ev_loop_destroy(worker->loop);
+        free(worker);
+        return NULL;
+    }
+    worker->plane.on_plan_unused = plan_unused;
+    worker->plane.on_suspect = backend_suspect;
+    worker->plane.on_empty = last_session_ended;
+    mailbox_init(&worker->mailbox, worker->loop, worker);
+    ev_timer_init(&worker->heartbeat, beat, 0, HEARTBEAT_SECONDS);
+    ev_timer_start(worker->loop, &worker->heartbeat);
+    beat(worker->loop, &worker->heartbeat, 0);
+    int error = pthread_create(&worker->thread, NULL, run, worker);
+    if (error != 0) {
+        errno = error;
+        mailbox_close(&worker->mailbox);
+        plane_close(&worker->plane);
+        ev_loop_destroy(worker->loop);
+        free(worker);
+        return NULL;
+    }
+    return worker;
+}
+
+void worker_stop(struct worker *worker) {
+    say_once(worker, &worker->end_thread_mail, end_thread);
+    pthread_join(worker->thread, NULL);
+    mailbox_close(&worker->mailbox);
+    ev_loop_destroy(worker->loop);
+    free(worker);
+}
+
+/* ---- sessions, for mail delivered on the worker ---- */
+
+static const char *const state_words[] = {"dialling", "relaying", "closed"};
+
+static void describe(const struct session *session, struct session_info *out) {
+    struct address client;
+    session_client_address(session, &client);
+    ev_tstamp now = ev_now(session->plane->loop);
+    memset(out, 0, sizeof(*out));
+    out->id = session->id;
+    address_format(&client, out->client, sizeof(out->client));
+    snprintf(out->listener, sizeof(out->listener), "%s", session->listener->name);
+    snprintf(out->pool, sizeof(out->pool), "%s", session->pool->name);
+    snprintf(out->backend, sizeof(out->backend), "%s",
+             session->slot != NULL ? session->slot->script.name : "");
+    snprintf(out->state, sizeof(out->state), "%s", state_words[session->state]);
+    out->age_ms = (uint64_t)((now - session->opened) * 1000);
+    out->idle_ms = (uint64_t)((now - session->last_activity) * 1000);
+    out->bytes_in = session->client.received_bytes;
+    out->bytes_out = session->backend.received_bytes;
+}
+
+uint32_t worker_list_sessions(struct worker *worker, struct session_info *out, uint32_t max,
+                              uint32_t *total) {
+    uint32_t written = 0;
+    *total = worker_session_count(worker);
+    for (int state = 0; state < SESSION_CLOSED; state++) {
+        list_each(node, &worker->plane.sessions[state]) {
+            if (written == max) {
+                return written;
+            }
+            describe(container_of(node, struct session, node), &out[written++]);
+        }
+    }
+    return written;
+}
+
+bool worker_kill_session(struct worker *worker, uint64_t id) {
+    for (int state = 0; state < SESSION_CLOSED; state++) {
+        list_each(node, &worker->plane.sessions[state]) {
+            struct session *session = container_of(node, struct session, node);
+            if (session->id == id) {
+                session_close(session, REASON_KILLED);
+                return true;
+            }
+        }
+    }
+    return false;
+}
