@@ -1,0 +1,507 @@
+/* Build: configuration text -> snapshot -> slots -> plans for control and every worker -> listening
+ * sockets; and the freeing of all that. Runs on the builder thread, so that neither a big
+ * configuration nor a slow name server delays a byte. Work comes by mail, one piece at a time.
+ *
+ * Nothing a running configuration uses is changed before control publishes: a build that fails gives
+ * everything back and leaves no trace but its messages.
+ */
+#include "control/build.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/list.h"
+#include "base/log.h"
+#include "control/listening.h"
+
+struct builder {
+    pthread_t thread;
+    struct ev_loop *loop;
+    struct mailbox mailbox;
+    struct control *control;
+    struct build_source source;
+    struct arena *arena;
+    struct listening listening;
+    uint64_t next_number;
+    struct mail stop_mail;
+    struct control_plan *last;       /* control's word with stop_mail */
+    struct settle_mail {
+        struct mail mail;
+        struct build *build;
+        bool published;
+        struct control_plan *old;
+    } settle;                        /* one at a time, as builds are */
+};
+
+/* ---- freeing ---- */
+
+static void free_worker_plan(struct builder *builder, struct worker_plan *plan) {
+    if (plan == NULL) {
+        return;
+    }
+    if (plan->host != NULL) {
+        scripting->host_free(plan->host);
+    }
+    for (uint32_t i = 0; i < plan->pool_count; i++) {
+        struct worker_pool *pool = &plan->pools[i];
+        for (uint32_t k = 0; k < pool->view.script.all_count; k++) {
+            arena_give_slot(builder->arena, pool->view.members[k]);
+        }
+        view_free(&pool->view);
+        arena_give_pool(builder->arena, pool->facts);
+    }
+    for (uint32_t i = 0; i < plan->listener_count; i++) {
+        arena_give_listener(builder->arena, plan->listeners[i].facts);
+        free(plan->listeners[i].sockets);
+    }
+    free(plan->pools);
+    free(plan->listeners);
+    snapshot_release(plan->snapshot);
+    free(plan);
+}
+
+static void free_control_plan(struct builder *builder, struct control_plan *plan) {
+    if (plan == NULL) {
+        return;
+    }
+    if (plan->host != NULL) {
+        scripting->host_free(plan->host);
+    }
+    for (uint32_t i = 0; i < plan->pool_count; i++) {
+        struct control_pool *pool = &plan->pools[i];
+        for (uint32_t k = 0; pool->slots != NULL && k < pool->config->backend_count; k++) {
+            if (pool->slots[k] != NULL) {
+                arena_give_slot(builder->arena, pool->slots[k]);
+            }
+        }
+        free(pool->slots);
+        if (pool->facts != NULL) {
+            arena_give_pool(builder->arena, pool->facts);
+        }
+    }
+    for (uint32_t i = 0; i < plan->listener_count; i++) {
+        free(plan->listeners[i].sockets);
+        if (plan->listeners[i].facts != NULL) {
+            arena_give_listener(builder->arena, plan->listeners[i].facts);
+        }
+    }
+    free(plan->pools);
+    free(plan->listeners);
+    snapshot_release(plan->snapshot);
+    free(plan);
+}
+
+/* ---- building ---- */
+
+static bool out_of_memory(const struct snapshot *snapshot, struct messages *messages) {
+    messages_add(messages, (struct position){.file = snapshot->file}, "out of memory");
+    return false;
+}
+
+/* Finds or makes the slots and facts of everything the snapshot names. */
+static bool take_facts(struct builder *builder, struct control_plan *plan,
+                       struct messages *messages) {
+    const struct snapshot *snapshot = plan->snapshot;
+    for (uint32_t i = 0; i < plan->pool_count; i++) {
+        const struct pool_config *config = &snapshot->pools[i];
+        struct control_pool *pool = &plan->pools[i];
+        pool->config = config;
+        pool->facts = arena_take_pool(builder->arena, config->name);
+        pool->slots = calloc(config->backend_count, sizeof(*pool->slots));
+        if (pool->facts == NULL || pool->slots == NULL) {
+            messages_add(messages, config->at, "too many pools: at most %u are kept", ARENA_POOLS);
+            return false;
+        }
+        for (uint32_t k = 0; k < config->backend_count; k++) {
+            const struct backend_config *backend = &config->backends[k];
+            bool address_changed;
+            struct slot *slot = arena_take_slot(builder->arena, pool->facts, backend->name,
+                                                backend->address_text, &address_changed);
+            if (slot == NULL) {
+                messages_add(messages, backend->at, "too many backends: at most %u are kept",
+                             ARENA_SLOTS);
+                return false;
+            }
+            pool->slots[k] = slot;
+        }
+    }
+    for (uint32_t i = 0; i < plan->listener_count; i++) {
+        plan->listeners[i].config = &snapshot->listeners[i];
+        plan->listeners[i].facts = arena_take_listener(builder->arena, snapshot->listeners[i].name);
+        if (plan->listeners[i].facts == NULL) {
+            messages_add(messages, snapshot->listeners[i].at,
+                         "too many listeners: at most %u are kept", ARENA_LISTENERS);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The checks and services control runs. All are tried, so that every mistake is told. */
+static bool make_control_scripts(struct builder *builder, struct control_plan *plan,
+                                 struct messages *messages) {
+    plan->host = scripting->host_new(plan->snapshot, builder->arena, builder->control->loop,
+                                     messages);
+    if (plan->host == NULL) {
+        return false;
+    }
+    bool ok = true;
+    for (uint32_t i = 0; i < plan->pool_count; i++) {
+        struct control_pool *pool = &plan->pools[i];
+        if (pool->config->check.enabled) {
+            pool->check = scripting->check_new(plan->host, pool->config, messages);
+            ok = ok && pool->check != NULL;
+        }
+    }
+    for (uint32_t i = 0; i < plan->listener_count; i++) {
+        struct control_listener *listener = &plan->listeners[i];
+        if (listener->config->pool < 0) {
+            listener->service = scripting->service_new(plan->host, listener->config, messages);
+            ok = ok && listener->service != NULL;
+        }
+    }
+    return ok;
+}
+
+static struct control_plan *make_control_plan(struct builder *builder, struct snapshot *snapshot,
+                                              struct messages *messages) {
+    struct control_plan *plan = calloc(1, sizeof(*plan));
+    if (plan == NULL) {
+        out_of_memory(snapshot, messages);
+        return NULL;
+    }
+    plan->snapshot = snapshot_hold(snapshot);
+    plan->pools = calloc(snapshot->pool_count + 1, sizeof(*plan->pools));
+    plan->listeners = calloc(snapshot->listener_count + 1, sizeof(*plan->listeners));
+    if (plan->pools == NULL || plan->listeners == NULL) {
+        out_of_memory(snapshot, messages);
+        free_control_plan(builder, plan);
+        return NULL;
+    }
+    plan->pool_count = snapshot->pool_count;
+    plan->listener_count = snapshot->listener_count;
+    if (!take_facts(builder, plan, messages) || !make_control_scripts(builder, plan, messages)) {
+        free_control_plan(builder, plan);
+        return NULL;
+    }
+    return plan;
+}
+
+static bool add_pool(struct builder *builder, struct worker_plan *plan, uint32_t worker,
+                     const struct control_pool *source, struct messages *messages) {
+    struct worker_pool *pool = &plan->pools[plan->pool_count];
+    uint32_t count = source->config->backend_count;
+    if (!view_init(&pool->view, source->facts, source->config->name, source->slots, count)) {
+        return out_of_memory(plan->snapshot, messages);
+    }
+    pool->config = source->config;
+    pool->facts = source->facts;
+    pool->row = arena_pool_row(builder->arena, source->facts, worker);
+    /* References of our own: this plan may outlive control's. */
+    atomic_fetch_add_explicit(&source->facts->references, 1, memory_order_relaxed);
+    for (uint32_t i = 0; i < count; i++) {
+        atomic_fetch_add_explicit(&source->slots[i]->references, 1, memory_order_relaxed);
+    }
+    plan->pool_count++;
+    pool->policy = scripting->policy_new(plan->host, source->config, &pool->view, messages);
+    return pool->policy != NULL;
+}
+
+static bool add_listener(struct builder *builder, struct worker_plan *plan, uint32_t worker,
+                         const struct control_listener *source) {
+    struct worker_listener *listener = &plan->listeners[plan->listener_count];
+    listener->sockets = calloc((size_t)source->config->bind_count * ARENA_WORKERS,
+                               sizeof(*listener->sockets));
+    if (listener->sockets == NULL) {
+        return false;
+    }
+    listener->config = source->config;
+    listener->facts = source->facts;
+    listener->row = arena_listener_row(builder->arena, source->facts, worker);
+    listener->pool = &plan->pools[source->config->pool];
+    atomic_fetch_add_explicit(&source->facts->references, 1, memory_order_relaxed);
+    plan->listener_count++;
+    return true;
+}
+
+/* The plan of one worker. A worker that is not wanted any more gets an empty one. */
+static struct worker_plan *make_worker_plan(struct builder *builder,
+                                            const struct control_plan *control_plan,
+                                            uint32_t worker, struct messages *messages) {
+    struct snapshot *snapshot = control_plan->snapshot;
+    struct worker_plan *plan = calloc(1, sizeof(*plan));
+    if (plan == NULL) {
+        out_of_memory(snapshot, messages);
+        return NULL;
+    }
+    plan->snapshot = snapshot_hold(snapshot);
+    if (worker >= snapshot->workers) {
+        return plan;
+    }
+    plan->pools = calloc(snapshot->pool_count + 1, sizeof(*plan->pools));
+    plan->listeners = calloc(snapshot->listener_count + 1, sizeof(*plan->listeners));
+    bool ok = (plan->pools != NULL && plan->listeners != NULL) || out_of_memory(snapshot, messages);
+    if (ok) {
+        plan->host = scripting->host_new(snapshot, builder->arena, NULL, messages);
+        ok = plan->host != NULL;
+    }
+    for (uint32_t i = 0; ok && i < control_plan->pool_count; i++) {
+        ok = add_pool(builder, plan, worker, &control_plan->pools[i], messages);
+        /* One worker's messages are everybody's: tell of all its pools, then stop. */
+        for (uint32_t k = i + 1; !ok && k < control_plan->pool_count; k++) {
+            (void)add_pool(builder, plan, worker, &control_plan->pools[k], messages);
+        }
+    }
+    for (uint32_t i = 0; ok && i < control_plan->listener_count; i++) {
+        if (control_plan->listeners[i].config->pool >= 0) {
+            ok = add_listener(builder, plan, worker, &control_plan->listeners[i]) ||
+                 out_of_memory(snapshot, messages);
+        }
+    }
+    if (!ok) {
+        free_worker_plan(builder, plan);
+        return NULL;
+    }
+    return plan;
+}
+
+/* Gives a bound address's sockets to those who accept on them: a service's to control, a relay's
+ * spread over the workers (a unix socket is everybody's). */
+static void share_sockets(struct build *build, uint32_t listener_index, uint32_t relay_index,
+                          const struct bound *bound) {
+    struct control_listener *listener = &build->control_plan->listeners[listener_index];
+    if (listener->config->pool < 0) {
+        for (uint32_t i = 0; i < bound->count; i++) {
+            listener->sockets[listener->socket_count++] = bound->sockets[i];
+        }
+        return;
+    }
+    uint32_t workers = build->control_plan->snapshot->workers;
+    for (uint32_t worker = 0; worker < workers; worker++) {
+        struct worker_listener *relay = &build->plans[worker]->listeners[relay_index];
+        for (uint32_t i = 0; i < bound->count; i++) {
+            if (bound->count == 1 || i % workers == worker) {
+                relay->sockets[relay->socket_count++] = bound->sockets[i];
+            }
+        }
+    }
+}
+
+static bool open_sockets(struct builder *builder, struct build *build) {
+    struct control_plan *plan = build->control_plan;
+    bool ok = true;
+    uint32_t relay_index = 0;
+    for (uint32_t i = 0; i < plan->listener_count; i++) {
+        const struct listener_config *config = plan->listeners[i].config;
+        if (config->pool < 0) {
+            plan->listeners[i].sockets = calloc((size_t)config->bind_count * ARENA_WORKERS,
+                                                sizeof(*plan->listeners[i].sockets));
+            if (plan->listeners[i].sockets == NULL) {
+                return out_of_memory(plan->snapshot, &build->messages);
+            }
+        }
+        for (uint32_t k = 0; k < config->bind_count; k++) {
+            uint32_t wanted = config->pool < 0 ? 1 : plan->snapshot->workers;
+            struct bound *bound = listening_want(&builder->listening, &config->binds[k],
+                                                 config->backlog, wanted, &build->messages);
+            if (bound == NULL) {
+                ok = false;
+            } else if (ok) {
+                share_sockets(build, i, relay_index, bound);
+            }
+        }
+        relay_index += config->pool >= 0 ? 1 : 0;
+    }
+    return ok;
+}
+
+static void drop_plans(struct builder *builder, struct build *build) {
+    for (uint32_t i = 0; i < build->plan_count; i++) {
+        free_worker_plan(builder, build->plans[i]);
+        build->plans[i] = NULL;
+    }
+    free_control_plan(builder, build->control_plan);
+    build->control_plan = NULL;
+}
+
+/* Parses, resolves, and makes the plans of control and of as many workers as shall run. */
+static bool build_plans(struct builder *builder, struct build *build) {
+    struct messages *messages = &build->messages;
+    const struct build_source *source = &builder->source;
+    struct snapshot *snapshot =
+        source->text != NULL
+            ? snapshot_parse(source->text, strlen(source->text), source->file, messages)
+            : snapshot_load(source->file, messages);
+    if (snapshot == NULL) {
+        return false;
+    }
+    snapshot->number = builder->next_number;
+    if (snapshot_resolve(snapshot, messages)) {
+        build->control_plan = make_control_plan(builder, snapshot, messages);
+    }
+    bool ok = build->control_plan != NULL;
+    uint32_t wanted = snapshot->workers > build->workers_running ? snapshot->workers
+                                                                 : build->workers_running;
+    snapshot_release(snapshot); /* the plans have references of their own */
+    for (uint32_t i = 0; ok && i < wanted; i++) {
+        build->plans[i] = make_worker_plan(builder, build->control_plan, i, messages);
+        build->plan_count = i + 1;
+        ok = build->plans[i] != NULL;
+    }
+    return ok;
+}
+
+static bool build_all(struct builder *builder, struct build *build) {
+    bool ok = build_plans(builder, build);
+    listening_begin(&builder->listening);
+    if (ok && !open_sockets(builder, build)) {
+        listening_abort(&builder->listening);
+        ok = false;
+    }
+    if (ok) {
+        builder->next_number++;
+    } else {
+        drop_plans(builder, build);
+    }
+    return ok;
+}
+
+bool build_check(const struct build_source *source, struct messages *messages) {
+    char error[256];
+    struct control control = {.loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV),
+                              .arena = arena_new(error, sizeof(error))};
+    struct builder builder = {
+        .control = &control, .source = *source, .arena = control.arena, .next_number = 1};
+    struct build build = {0};
+    bool ok = false;
+    if (control.loop == NULL || control.arena == NULL) {
+        messages_add(messages, (struct position){.file = source->file}, "cannot check: %s",
+                     control.arena == NULL ? error : strerror(errno));
+    } else {
+        ok = build_plans(&builder, &build);
+        drop_plans(&builder, &build);
+        *messages = build.messages;
+    }
+    if (control.arena != NULL) {
+        arena_free(control.arena);
+    }
+    if (control.loop != NULL) {
+        ev_loop_destroy(control.loop);
+    }
+    return ok;
+}
+
+static void hand_back(struct mail *mail, void *owner) {
+    build_finished(owner, container_of(mail, struct build, mail));
+}
+
+static void do_build(struct mail *mail, void *owner) {
+    struct builder *builder = owner;
+    struct build *build = container_of(mail, struct build, mail);
+    arena_sweep(builder->arena);
+    build->ok = build_all(builder, build);
+    build->mail.deliver = hand_back;
+    mailbox_post(&builder->control->mailbox, &build->mail);
+}
+
+bool builder_build(struct builder *builder, uint32_t workers_running) {
+    struct build *build = calloc(1, sizeof(*build));
+    if (build == NULL) {
+        return false;
+    }
+    build->workers_running = workers_running;
+    build->mail.deliver = do_build;
+    mailbox_post(&builder->mailbox, &build->mail);
+    return true;
+}
+
+static void do_settle(struct mail *mail, void *owner) {
+    struct builder *builder = owner;
+    struct settle_mail settle = *container_of(mail, struct settle_mail, mail);
+    if (settle.published) {
+        listening_commit(&builder->listening);
+        free_control_plan(builder, settle.old);
+    } else {
+        if (settle.build->control_plan != NULL) {
+            listening_abort(&builder->listening);
+        }
+        drop_plans(builder, settle.build);
+    }
+    messages_free(&settle.build->messages);
+    free(settle.build);
+    arena_sweep(builder->arena);
+}
+
+void builder_settle(struct builder *builder, struct build *build, bool published,
+                    struct control_plan *old) {
+    builder->settle = (struct settle_mail){
+        .mail = {.deliver = do_settle}, .build = build, .published = published, .old = old};
+    mailbox_post(&builder->mailbox, &builder->settle.mail);
+}
+
+static void do_free_plan(struct mail *mail, void *owner) {
+    free_worker_plan(owner, container_of(mail, struct worker_plan, mail));
+}
+
+void builder_free_plan(struct builder *builder, struct worker_plan *plan) {
+    plan->mail.deliver = do_free_plan;
+    mailbox_post(&builder->mailbox, &plan->mail);
+}
+
+/* ---- thread ---- */
+
+static void do_stop(struct mail *mail, void *owner) {
+    (void)mail;
+    struct builder *builder = owner;
+    free_control_plan(builder, builder->last);
+    listening_close_all(&builder->listening);
+    ev_break(builder->loop, EVBREAK_ALL);
+}
+
+static void *run(void *argument) {
+    struct builder *builder = argument;
+    pthread_setname_np(pthread_self(), "builder");
+    log_thread("builder");
+    ev_run(builder->loop, 0);
+    log_thread_end();
+    return NULL;
+}
+
+struct builder *builder_start(struct control *control, const struct build_source *source) {
+    struct builder *builder = calloc(1, sizeof(*builder));
+    if (builder == NULL) {
+        return NULL;
+    }
+    builder->control = control;
+    builder->source = *source;
+    builder->arena = control->arena;
+    builder->next_number = 1;
+    listening_init(&builder->listening);
+    builder->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
+    if (builder->loop == NULL) {
+        free(builder);
+        return NULL;
+    }
+    mailbox_init(&builder->mailbox, builder->loop, builder);
+    int error = pthread_create(&builder->thread, NULL, run, builder);
+    if (error != 0) {
+        mailbox_close(&builder->mailbox);
+        ev_loop_destroy(builder->loop);
+        free(builder);
+        errno = error;
+        return NULL;
+    }
+    return builder;
+}
+
+void builder_stop(struct builder *builder, struct control_plan *last) {
+    builder->last = last;
+    builder->stop_mail.deliver = do_stop;
+    mailbox_post(&builder->mailbox, &builder->stop_mail);
+    pthread_join(builder->thread, NULL);
+    mailbox_close(&builder->mailbox);
+    ev_loop_destroy(builder->loop);
+    free(builder);
+}

@@ -1,0 +1,49 @@
+/* Build: makes a configuration complete for control and every worker, off the path of traffic, and
+ * proves it. A builder is one thread with a mailbox; see build.c. */
+#ifndef CONTROL_BUILD_H
+#define CONTROL_BUILD_H
+
+#include "control/control.h"
+#include "session/plan.h"
+
+/* What comes of one build. Made on the builder, then control's until settled. */
+struct build {
+    struct mail mail;
+    uint32_t workers_running;          /* when it was asked for */
+    bool ok;
+    struct messages messages;          /* every mistake, when not ok */
+    struct control_plan *control_plan;
+    uint32_t plan_count;               /* one for every worker that runs or shall run */
+    struct worker_plan *plans[ARENA_WORKERS];
+};
+
+/* file, or text with a name for messages. Not copied: they live as long as the process. */
+struct build_source {
+    const char *file;
+    const char *text;
+};
+
+/* Control. NULL: errno. */
+struct builder *builder_start(struct control *control, const struct build_source *source)
+    __attribute__((warn_unused_result));
+/* Control. One build at a time; the result comes back through build_finished (control.c), on
+ * control. False: out of memory, nothing begun. */
+bool builder_build(struct builder *builder, uint32_t workers_running)
+    __attribute__((warn_unused_result));
+/* Control: the build is used by everybody (published) or dropped. Frees it, and when published
+ * `old`, the control plan before it. */
+void builder_settle(struct builder *builder, struct build *build, bool published,
+                    struct control_plan *old);
+/* Any thread: nobody uses the plan any more. */
+void builder_free_plan(struct builder *builder, struct worker_plan *plan);
+/* Control, after all workers ended: frees the plan and everything the builder has. */
+void builder_stop(struct builder *builder, struct control_plan *last);
+
+/* Command line, any thread: everything a build proves except that the addresses can be bound.
+ * `messages` must be empty. */
+bool build_check(const struct build_source *source, struct messages *messages);
+
+/* control.c: the builder's answer, delivered on control. */
+void build_finished(struct control *control, struct build *build);
+
+#endif

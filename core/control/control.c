@@ -1,0 +1,386 @@
+/* Control: the main thread. Runs the loop that checks, services, the admin socket and signals live
+ * on; publishes what the builder made; drains and stops. See control.h for its parts.
+ *
+ * A reload: control_reload -> builder_build -> (builder thread) -> build_finished -> publish ->
+ * every worker takes its plan -> settled -> the next one that waits.
+ */
+#include "control/control.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "control/build.h"
+#include "control/run.h"
+#include "worker_control.h"
+
+/* Somebody who waits for a reload. */
+struct waiter {
+    struct list node;
+    reload_done *done;
+    void *argument;
+};
+
+/* The control thread's own state around what its parts share. */
+struct conductor {
+    struct control control; /* first */
+    struct list asking;     /* waiters of the next build */
+    struct list answering;  /* waiters of the build under way */
+    bool building;
+    struct build *publishing;      /* handed to workers, not yet taken by all */
+    struct control_plan *previous; /* the plan before the one being published */
+    uint32_t plans_to_take;
+    uint32_t workers_drained;
+    bool failed_start;
+    struct worker *worker_memory[ARENA_WORKERS];
+    struct ev_timer drain_limit;
+    struct ev_signal hup, term, quit, interrupt, usr1;
+};
+
+static struct conductor *conductor_of(struct control *control) {
+    return container_of(control, struct conductor, control);
+}
+
+/* ---- mail from workers ---- */
+
+struct event_mail {
+    struct mail mail;
+    void *subject;
+};
+
+static void post_event(struct control *control, void (*deliver)(struct mail *, void *),
+                       void *subject) {
+    struct event_mail *event = calloc(1, sizeof(*event));
+    if (event == NULL) {
+        log_limited(LOG_ERROR, "memory", "out of memory: an event for control is lost");
+        return;
+    }
+    event->mail.deliver = deliver;
+    event->subject = subject;
+    mailbox_post(&control->mailbox, &event->mail);
+}
+
+static void *take_subject(struct mail *mail) {
+    struct event_mail *event = container_of(mail, struct event_mail, mail);
+    void *subject = event->subject;
+    free(event);
+    return subject;
+}
+
+static void deliver_suspect(struct mail *mail, void *owner) {
+    struct control *control = owner;
+    health_suspect(control->health, take_subject(mail));
+}
+
+static void on_suspect(void *argument, struct slot *slot) {
+    post_event(argument, deliver_suspect, slot);
+}
+
+static void on_plan_unused(void *argument, struct worker_plan *plan) {
+    builder_free_plan(((struct control *)argument)->builder, plan);
+}
+
+/* ---- reload ---- */
+
+static void begin_next_build(struct conductor *conductor);
+static void on_drained(void *argument, struct worker *worker);
+
+static void answer(struct conductor *conductor, bool ok, const char *text) {
+    struct list answering;
+    list_init(&answering);
+    list_each(node, &conductor->answering) {
+        list_remove(node);
+        list_append(&answering, node);
+    }
+    list_each(waiting, &answering) {
+        struct waiter *waiter = container_of(waiting, struct waiter, node);
+        list_remove(waiting);
+        if (waiter->done != NULL) {
+            waiter->done(waiter->argument, ok, text);
+        }
+        free(waiter);
+    }
+}
+
+/* The build under way came to its end, well or not. */
+static void settle(struct conductor *conductor, struct build *build, bool published,
+                   const char *text) {
+    struct control *control = &conductor->control;
+    if (published) {
+        control->reloads_total++;
+    } else {
+        control->reloads_failed++;
+    }
+    answer(conductor, published, text);
+    builder_settle(control->builder, build, published, published ? conductor->previous : NULL);
+    conductor->previous = NULL;
+    conductor->publishing = NULL;
+    conductor->building = false;
+    begin_next_build(conductor);
+}
+
+static void plan_taken(struct mail *mail, void *owner) {
+    (void)take_subject(mail);
+    struct conductor *conductor = conductor_of(owner);
+    if (--conductor->plans_to_take > 0) {
+        return;
+    }
+    char text[128];
+    uint64_t number = conductor->control.plan->snapshot->number;
+    snprintf(text, sizeof(text), "configuration %llu is live", (unsigned long long)number);
+    log_message(LOG_INFO, number == 1 ? "ready" : "reload", "%s", text);
+    settle(conductor, conductor->publishing, true, text);
+}
+
+static void on_plan_taken(void *argument, struct worker *worker) {
+    post_event(argument, plan_taken, worker);
+}
+
+/* Nothing is published yet: whatever fails here, the build is dropped. */
+static bool prepare_to_publish(struct conductor *conductor, struct build *build) {
+    struct control *control = &conductor->control;
+    const struct snapshot *snapshot = build->control_plan->snapshot;
+    struct position at = {.file = snapshot->file};
+    char error[256];
+    if (!admin_listen(control->admin, snapshot->admin_socket, error, sizeof(error))) {
+        if (snapshot->admin_socket_explicit) {
+            messages_add(&build->messages, at, "admin.socket: %s", error);
+            return false;
+        }
+        log_message(LOG_WARNING, "admin", "no admin socket: %s", error);
+    }
+    struct worker_events events = {.argument = control,
+                                   .plan_unused = on_plan_unused,
+                                   .plan_taken = on_plan_taken,
+                                   .suspect = on_suspect,
+                                   .drained = on_drained};
+    while (control->worker_count < build->plan_count) {
+        struct worker *worker = worker_start(control->worker_count, control->arena, &events);
+        if (worker == NULL) {
+            messages_add(&build->messages, at, "workers: worker %u cannot be started: %s",
+                         control->worker_count, strerror(errno));
+            return false;
+        }
+        control->workers[control->worker_count++] = worker;
+        arena_use_workers(control->arena, control->worker_count);
+    }
+    if (!log_configure(&snapshot->log)) {
+        messages_add(&build->messages, at, "log.target: cannot open %s: %s", snapshot->log.target,
+                     strerror(errno));
+        return false;
+    }
+    return true;
+}
+
+static void publish(struct conductor *conductor, struct build *build) {
+    struct control *control = &conductor->control;
+    conductor->previous = control->plan;
+    conductor->publishing = build;
+    conductor->plans_to_take = build->plan_count;
+    control->plan = build->control_plan;
+    health_switch(control->health, conductor->previous, control->plan);
+    services_switch(control->services, conductor->previous, control->plan);
+    for (uint32_t i = 0; i < build->plan_count; i++) {
+        worker_give_plan(control->workers[i], build->plans[i]);
+    }
+}
+
+void build_finished(struct control *control, struct build *build) {
+    struct conductor *conductor = conductor_of(control);
+    /* A worker may have been started since the build was asked for, by a publish that then failed:
+     * it gets nothing to do until the next reload, which builds for it. */
+    if (build->ok && control->draining) {
+        messages_add(&build->messages, (struct position){0}, "not reloaded: the balancer is stopping");
+    } else if (build->ok && prepare_to_publish(conductor, build)) {
+        publish(conductor, build);
+        return;
+    }
+    const char *text = build->messages.text.bytes;
+    text = text != NULL ? text : "out of memory";
+    if (control->plan == NULL) {
+        fputs(text, stderr);
+        conductor->failed_start = true;
+        ev_break(control->loop, EVBREAK_ALL);
+    } else {
+        log_message(LOG_ERROR, "reload", "configuration refused, the running one goes on: %s", text);
+    }
+    settle(conductor, build, false, text);
+}
+
+static void begin_next_build(struct conductor *conductor) {
+    if (conductor->building || list_is_empty(&conductor->asking)) {
+        return;
+    }
+    list_each(node, &conductor->asking) {
+        list_remove(node);
+        list_append(&conductor->answering, node);
+    }
+    conductor->building = builder_build(conductor->control.builder,
+                                        conductor->control.worker_count);
+    if (!conductor->building) {
+        answer(conductor, false, "out of memory");
+    }
+}
+
+void control_reload(struct control *control, reload_done *done, void *argument) {
+    struct conductor *conductor = conductor_of(control);
+    struct waiter *waiter = calloc(1, sizeof(*waiter));
+    if (waiter == NULL) {
+        if (done != NULL) {
+            done(argument, false, "out of memory");
+        }
+        return;
+    }
+    waiter->done = done;
+    waiter->argument = argument;
+    list_append(&conductor->asking, &waiter->node);
+    begin_next_build(conductor);
+}
+
+/* ---- stopping ---- */
+
+static void deliver_drained(struct mail *mail, void *owner) {
+    (void)take_subject(mail);
+    struct conductor *conductor = conductor_of(owner);
+    if (++conductor->workers_drained == conductor->control.worker_count) {
+        ev_break(conductor->control.loop, EVBREAK_ALL);
+    }
+}
+
+static void on_drained(void *argument, struct worker *worker) {
+    post_event(argument, deliver_drained, worker);
+}
+
+static void end_all_sessions(struct control *control) {
+    for (uint32_t i = 0; i < control->worker_count; i++) {
+        worker_end_sessions(control->workers[i]);
+    }
+}
+
+static void on_drain_limit(struct ev_loop *loop, struct ev_timer *timer, int events) {
+    (void)loop;
+    (void)events;
+    struct conductor *conductor = container_of(timer, struct conductor, drain_limit);
+    log_message(LOG_WARNING, "stop", "drain limit reached: ending the sessions that are left");
+    end_all_sessions(&conductor->control);
+}
+
+void control_stop(struct control *control) {
+    struct conductor *conductor = conductor_of(control);
+    if (control->plan == NULL) {
+        ev_break(control->loop, EVBREAK_ALL);
+        return;
+    }
+    if (control->draining) {
+        log_message(LOG_INFO, "stop", "stopping at once");
+        end_all_sessions(control);
+        return;
+    }
+    control->draining = true;
+    uint32_t drain_ms = control->plan->snapshot->timeouts.drain_ms;
+    log_message(LOG_INFO, "stop", "draining: no new sessions; open ones have %u ms", drain_ms);
+    if (drain_ms > 0) {
+        ev_timer_init(&conductor->drain_limit, on_drain_limit, drain_ms / 1000.0, 0);
+        ev_timer_start(control->loop, &conductor->drain_limit);
+    }
+    for (uint32_t i = 0; i < control->worker_count; i++) {
+        worker_drain(control->workers[i]);
+    }
+}
+
+static void on_stop_signal(struct ev_loop *loop, struct ev_signal *signal, int events) {
+    (void)loop;
+    (void)events;
+    control_stop(signal->data);
+}
+
+static void on_reload_signal(struct ev_loop *loop, struct ev_signal *signal, int events) {
+    (void)loop;
+    (void)events;
+    control_reload(signal->data, NULL, NULL);
+}
+
+static void on_reopen_signal(struct ev_loop *loop, struct ev_signal *signal, int events) {
+    (void)loop;
+    (void)signal;
+    (void)events;
+    log_reopen();
+}
+
+/* ---- run ---- */
+
+static void watch_signal(struct control *control, struct ev_signal *watcher,
+                         void (*callback)(struct ev_loop *, struct ev_signal *, int), int number) {
+    ev_signal_init(watcher, callback, number);
+    watcher->data = control;
+    ev_signal_start(control->loop, watcher);
+}
+
+static bool start(struct conductor *conductor, const struct build_source *source) {
+    struct control *control = &conductor->control;
+    char error[256];
+    list_init(&conductor->asking);
+    list_init(&conductor->answering);
+    control->workers = conductor->worker_memory;
+    control->started_wall_ms = clock_wall_ms();
+    control->loop = ev_default_loop(EVBACKEND_EPOLL | EVFLAG_NOENV);
+    if (control->loop == NULL) {
+        fprintf(stderr, "alacrity: cannot make an event loop: %s\n", strerror(errno));
+        return false;
+    }
+    control->arena = arena_new(error, sizeof(error));
+    if (control->arena == NULL) {
+        fprintf(stderr, "alacrity: %s\n", error);
+        return false;
+    }
+    mailbox_init(&control->mailbox, control->loop, control);
+    control->health = health_new(control);
+    control->services = services_new(control);
+    control->admin = admin_new(control);
+    control->builder = builder_start(control, source);
+    if (control->health == NULL || control->services == NULL || control->admin == NULL ||
+        control->builder == NULL) {
+        fprintf(stderr, "alacrity: cannot start: %s\n", strerror(errno));
+        return false;
+    }
+    watch_signal(control, &conductor->hup, on_reload_signal, SIGHUP);
+    watch_signal(control, &conductor->usr1, on_reopen_signal, SIGUSR1);
+    watch_signal(control, &conductor->term, on_stop_signal, SIGTERM);
+    watch_signal(control, &conductor->quit, on_stop_signal, SIGQUIT);
+    watch_signal(control, &conductor->interrupt, on_stop_signal, SIGINT);
+    return true;
+}
+
+static void finish(struct conductor *conductor) {
+    struct control *control = &conductor->control;
+    services_free(control->services);
+    health_free(control->health);
+    admin_free(control->admin);
+    for (uint32_t i = 0; i < control->worker_count; i++) {
+        worker_stop(control->workers[i]);
+    }
+    /* Answers of workers that came in too late to matter. */
+    mailbox_close(&control->mailbox);
+    answer(conductor, false, "the balancer has stopped");
+    builder_stop(control->builder, control->plan);
+    arena_free(control->arena);
+    ev_loop_destroy(control->loop);
+}
+
+int control_run(const struct build_source *source, void (*bind)(struct control *control)) {
+    static struct conductor conductor; /* one a process */
+    if (!start(&conductor, source)) {
+        return 1;
+    }
+    bind(&conductor.control);
+    control_reload(&conductor.control, NULL, NULL);
+    ev_run(conductor.control.loop, 0);
+    finish(&conductor);
+    return conductor.failed_start ? 1 : 0;
+}

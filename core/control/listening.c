@@ -1,0 +1,213 @@
+/* The listening sockets of all configurations; see listening.h. Runs on the builder thread. */
+#include "control/listening.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+void listening_init(struct listening *listening) {
+    list_init(&listening->bounds);
+}
+
+static struct bound *bound_of(struct list *node) {
+    return container_of(node, struct bound, node);
+}
+
+static void close_sockets(struct bound *bound, uint32_t keep) {
+    while (bound->count > keep) {
+        close(bound->sockets[--bound->count]);
+    }
+}
+
+static void drop(struct bound *bound) {
+    close_sockets(bound, 0);
+    if (bound->address.any.sa_family == AF_UNIX && bound->address.local.sun_path[0] != '\0') {
+        (void)unlink(bound->address.local.sun_path); /* gone already is fine */
+    }
+    list_remove(&bound->node);
+    free(bound);
+}
+
+void listening_begin(struct listening *listening) {
+    list_each(node, &listening->bounds) {
+        struct bound *bound = bound_of(node);
+        bound->wanted = false;
+        bound->published_count = bound->count;
+    }
+}
+
+void listening_commit(struct listening *listening) {
+    list_each(node, &listening->bounds) {
+        if (!bound_of(node)->wanted) {
+            drop(bound_of(node));
+        }
+    }
+}
+
+void listening_abort(struct listening *listening) {
+    list_each(node, &listening->bounds) {
+        struct bound *bound = bound_of(node);
+        if (bound->published_count == 0) {
+            drop(bound);
+        } else {
+            close_sockets(bound, bound->published_count);
+        }
+    }
+}
+
+void listening_close_all(struct listening *listening) {
+    list_each(node, &listening->bounds) {
+        drop(bound_of(node));
+    }
+}
+
+/* ---- opening ---- */
+
+static void set_option(int descriptor, int level, int option) {
+    int one = 1;
+    /* Each of them is a refinement: what cannot be set shows in bind or in speed, not in silence. */
+    (void)setsockopt(descriptor, level, option, &one, sizeof(one));
+}
+
+/* A bound socket, not listening yet; -1: errno. */
+static int open_bound(const struct address *address, bool shared) {
+    int family = address->any.sa_family;
+    int descriptor = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (descriptor < 0) {
+        return -1;
+    }
+    if (family != AF_UNIX) {
+        set_option(descriptor, SOL_SOCKET, SO_REUSEADDR);
+        set_option(descriptor, IPPROTO_TCP, TCP_NODELAY); /* accepted sockets inherit it */
+        if (shared) {
+            set_option(descriptor, SOL_SOCKET, SO_REUSEPORT);
+        }
+        if (family == AF_INET6) {
+            set_option(descriptor, IPPROTO_IPV6, IPV6_V6ONLY);
+        }
+    }
+    if (bind(descriptor, &address->any, address->length) != 0) {
+        int error = errno;
+        close(descriptor);
+        errno = error;
+        return -1;
+    }
+    return descriptor;
+}
+
+/* A SO_REUSEPORT socket can be bound beside that of another process of the same user, which would
+ * then silently take half of the connections: so look with an ordinary one first. */
+static bool address_is_free(const struct address *address) {
+    int probe = open_bound(address, false);
+    if (probe < 0) {
+        return false;
+    }
+    close(probe);
+    return true;
+}
+
+/* Removes a socket file that nobody answers any more. */
+static void remove_stale(const struct address *address) {
+    if (address->local.sun_path[0] == '\0') {
+        return;
+    }
+    int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (probe < 0) {
+        return;
+    }
+    if (connect(probe, &address->any, address->length) != 0 && errno == ECONNREFUSED) {
+        (void)unlink(address->local.sun_path);
+    }
+    close(probe);
+}
+
+static void explain(const struct bind_config *bind, int error, struct messages *messages) {
+    switch (error) {
+    case EADDRINUSE:
+        messages_add(messages, bind->at,
+                     "cannot listen on %s: the address is in use; stop what listens there or "
+                     "write another one",
+                     bind->text);
+        break;
+    case EACCES:
+        messages_add(messages, bind->at,
+                     "cannot listen on %s: permission denied; ports below 1024 need root or "
+                     "CAP_NET_BIND_SERVICE",
+                     bind->text);
+        break;
+    case EADDRNOTAVAIL:
+        messages_add(messages, bind->at,
+                     "cannot listen on %s: this machine has no such address; write one it has, or "
+                     "0.0.0.0",
+                     bind->text);
+        break;
+    default:
+        messages_add(messages, bind->at, "cannot listen on %s: %s", bind->text, strerror(error));
+    }
+}
+
+static struct bound *find(struct listening *listening, const struct address *address) {
+    list_each(node, &listening->bounds) {
+        if (address_equal(&bound_of(node)->address, address)) {
+            return bound_of(node);
+        }
+    }
+    return NULL;
+}
+
+/* False: errno. */
+static bool open_missing(struct bound *bound, uint32_t count, uint32_t backlog) {
+    for (uint32_t i = 0; i < bound->count; i++) {
+        if (listen(bound->sockets[i], (int)backlog) != 0) { /* the backlog may have changed */
+            return false;
+        }
+    }
+    while (bound->count < count) {
+        int descriptor = open_bound(&bound->address, true);
+        if (descriptor < 0) {
+            return false;
+        }
+        bound->sockets[bound->count++] = descriptor;
+        if (listen(descriptor, (int)backlog) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+struct bound *listening_want(struct listening *listening, const struct bind_config *bind,
+                             uint32_t backlog, uint32_t workers, struct messages *messages) {
+    bool local = bind->address.any.sa_family == AF_UNIX;
+    struct bound *bound = find(listening, &bind->address);
+    if (bound == NULL) {
+        if (local) {
+            remove_stale(&bind->address);
+        } else if (!address_is_free(&bind->address)) {
+            explain(bind, errno, messages);
+            return NULL;
+        }
+        bound = calloc(1, sizeof(*bound));
+        if (bound == NULL) {
+            explain(bind, ENOMEM, messages);
+            return NULL;
+        }
+        bound->address = bind->address;
+        list_append(&listening->bounds, &bound->node);
+    }
+    bound->wanted = true;
+    /* A unix socket has no SO_REUSEPORT: one is shared by all workers. */
+    if (!open_missing(bound, local ? 1 : workers, backlog)) {
+        explain(bind, errno, messages);
+        if (local && bound->published_count == 0 && bound->count == 0) {
+            list_remove(&bound->node); /* the file is somebody else's: do not unlink it */
+            free(bound);
+        }
+        return NULL;
+    }
+    return bound;
+}

@@ -1,0 +1,43 @@
+/* Listening: the listening sockets of all configurations. Belongs to the builder thread; workers and
+ * control only accept on the descriptors they are given.
+ *
+ * A socket outlives configurations: it is closed only when a published configuration no longer names
+ * its address, after every worker has let go of it. One SO_REUSEPORT socket per worker; when workers
+ * become fewer their sockets are spread over the rest, because closing one would drop the handshakes
+ * that wait in its queue. */
+#ifndef CONTROL_LISTENING_H
+#define CONTROL_LISTENING_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "config/snapshot.h"
+#include "pool/arena.h"
+
+/* The sockets of one address. */
+struct bound {
+    struct list node;
+    struct address address;
+    uint32_t count, published_count; /* sockets now / before the build under way */
+    bool wanted;                     /* named by the build under way */
+    int sockets[ARENA_WORKERS];
+};
+
+struct listening {
+    struct list bounds;
+};
+
+void listening_init(struct listening *listening);
+/* A build begins: nothing is wanted yet. */
+void listening_begin(struct listening *listening);
+/* The sockets of that address, opened as far as they are missing. NULL: messages. */
+struct bound *listening_want(struct listening *listening, const struct bind_config *bind,
+                             uint32_t backlog, uint32_t workers, struct messages *messages);
+/* The build was published and everybody uses it: closes what it does not want. */
+void listening_commit(struct listening *listening);
+/* The build came to nothing: closes what it opened. */
+void listening_abort(struct listening *listening);
+void listening_close_all(struct listening *listening);
+
+#endif

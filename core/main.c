@@ -1,0 +1,180 @@
+/* Main: the command line, and what must stand before any thread starts. */
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "base/log.h"
+#include "client.h"
+#include "config/schema.h"
+#include "config/snapshot.h"
+#include "control/run.h"
+#include "lua/facts.h"
+#include "lua/scripting.h"
+#include "scripting.h"
+
+const struct scripting *scripting;
+
+enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+static int usage_error(const char *what, const char *word) {
+    fprintf(stderr, "alacrity: %s%s; `alacrity help` lists the commands\n", what, word);
+    return EXIT_USAGE;
+}
+
+/* Every session needs two descriptors: take what the hard limit allows. */
+static void raise_descriptor_limit(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit); /* the old limit serves, with fewer sessions */
+    }
+}
+
+static bool prove_scripting(void) {
+    char error[256];
+    if (!scripting->self_test(error, sizeof(error))) {
+        fprintf(stderr, "alacrity: the Lua layer does not fit this build: %s\n", error);
+        return false;
+    }
+    return true;
+}
+
+static int serve(const struct build_source *source) {
+    raise_descriptor_limit();
+    signal(SIGPIPE, SIG_IGN);
+    if (!prove_scripting()) {
+        return EXIT_FAILED;
+    }
+    if (!log_start()) {
+        fprintf(stderr, "alacrity: cannot start the log: %s\n", strerror(errno));
+        return EXIT_FAILED;
+    }
+    log_thread("control");
+    int code = control_run(source, facts_bind);
+    log_stop();
+    return code;
+}
+
+/* The value of the only option a verb has, -f FILE / --file FILE; NULL: usage error told. */
+static const char *file_option(int argc, char **argv) {
+    static const struct option options[] = {{"file", required_argument, NULL, 'f'}, {0}};
+    const char *file = NULL;
+    int option;
+    while ((option = getopt_long(argc, argv, "f:", options, NULL)) != -1) {
+        if (option != 'f') {
+            return NULL; /* getopt has said what is wrong */
+        }
+        file = optarg;
+    }
+    if (file == NULL && optind < argc) {
+        file = argv[optind++];
+    }
+    if (file == NULL || optind < argc) {
+        usage_error("write -f FILE", "");
+        return NULL;
+    }
+    return file;
+}
+
+static int verb_run(int argc, char **argv) {
+    const char *file = file_option(argc, argv);
+    return file == NULL ? EXIT_USAGE : serve(&(struct build_source){.file = file});
+}
+
+static int verb_check(int argc, char **argv) {
+    const char *file = file_option(argc, argv);
+    if (file == NULL) {
+        return EXIT_USAGE;
+    }
+    if (!prove_scripting()) {
+        return EXIT_FAILED;
+    }
+    struct messages messages = {0};
+    bool ok = build_check(&(struct build_source){.file = file}, &messages);
+    if (ok) {
+        printf("%s: ok\n", file);
+    } else {
+        fputs(messages.text.bytes != NULL ? messages.text.bytes : "out of memory\n", stderr);
+    }
+    messages_free(&messages);
+    return ok ? EXIT_OK : EXIT_FAILED;
+}
+
+static int verb_demo(int argc, char **argv) {
+    if (argc == 2 && strcmp(argv[1], "--print") == 0) {
+        fputs(demo_configuration, stdout);
+        return EXIT_OK;
+    }
+    if (argc > 1) {
+        return usage_error("demo takes only --print, not ", argv[1]);
+    }
+    puts("Alacrity demo: three backends, one of them of double weight, balanced by least-conn.\n"
+         "  the service   http://127.0.0.1:8080/\n"
+         "  the stats     http://127.0.0.1:8404/\n"
+         "Try: reload the first a few times, then `alacrity backend drain app/a` in another shell,\n"
+         "and watch the second. `alacrity demo --print` shows the configuration. Ctrl-C stops.");
+    fflush(stdout);
+    return serve(&(struct build_source){.file = "demo", .text = demo_configuration});
+}
+
+static int verb_schema(int argc, char **argv) {
+    struct text text = {0};
+    if (argc == 1) {
+        schema_print(&text);
+    } else if (argc == 2 && strcmp(argv[1], "--markdown") == 0) {
+        schema_print_reference(&text);
+    } else {
+        return usage_error("schema takes only --markdown, not ", argv[1]);
+    }
+    bool ok = !text.failed && fputs(text.bytes, stdout) >= 0 && fflush(stdout) == 0;
+    text_free(&text);
+    return ok ? EXIT_OK : EXIT_FAILED;
+}
+
+static int verb_version(int argc, char **argv) {
+    (void)argc;
+    (void)argv;
+    puts("alacrity " ALACRITY_VERSION);
+    return EXIT_OK;
+}
+
+static int verb_help(int argc, char **argv) {
+    (void)argc;
+    (void)argv;
+    client_usage(stdout);
+    return EXIT_OK;
+}
+
+static const struct verb {
+    const char *name;
+    int (*run)(int argc, char **argv);
+} verbs[] = {
+    {"run", verb_run},         {"check", verb_check},     {"demo", verb_demo},
+    {"schema", verb_schema},   {"version", verb_version}, {"--version", verb_version},
+    {"help", verb_help},       {"--help", verb_help},     {"-h", verb_help},
+    {"status", client_main},   {"reload", client_main},   {"backend", client_main},
+    {"session", client_main},  {"stats", client_main},
+};
+
+int main(int argc, char **argv) {
+    scripting = scripting_table();
+    config_stock_names = scripting_stock_names;
+    if (argc < 2) {
+        client_usage(stderr);
+        return EXIT_USAGE;
+    }
+    if (strcmp(argv[1], "-f") == 0 || strcmp(argv[1], "--file") == 0) {
+        return verb_run(argc, argv); /* plain `alacrity -f FILE` */
+    }
+    for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+        if (strcmp(argv[1], verbs[i].name) == 0) {
+            bool client = verbs[i].run == client_main;
+            return client ? client_main(argc, argv) : verbs[i].run(argc - 1, argv + 1);
+        }
+    }
+    return usage_error("unknown command ", argv[1]);
+}
