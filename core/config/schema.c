@@ -1,0 +1,561 @@
+/* Schema: see schema.h. Constant data; any thread.
+ *
+ * Order matters in one place: the rows of a shape are filled from top to bottom, and `pools` must
+ * be known before `listeners` refer to them. */
+#include "config/schema.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "config/scalar.h"
+#include "config/snapshot.h"
+
+const char *const *(*config_stock_names)(const char *folder);
+
+#define COUNT(array) ((uint32_t)(sizeof(array) / sizeof((array)[0])))
+#define KEYS(array) .keys = (array), .key_count = COUNT(array)
+#define SECOND 1000u
+#define HOUR (3600u * SECOND)
+#define DAY (24u * HOUR)
+#define MIB (1u << 20)
+#define SESSIONS_MAX 10000000u
+
+static const char *const log_formats[] = {"text", "json", NULL}; /* as enum log_format */
+static const char *const log_levels[] = {"debug", "info", "warning", "error", NULL};
+static const char *const fallbacks[] = {"round-robin", "reject", NULL};
+static const char *const error_actions[] = {"fallback", NULL};
+
+_Static_assert(LOG_TEXT == 0 && LOG_JSON == 1, "log_formats");
+_Static_assert(LOG_DEBUG == 0 && LOG_INFO == 1 && LOG_WARNING == 2 && LOG_ERROR == 3, "log_levels");
+_Static_assert(sizeof(enum log_format) == sizeof(uint32_t), "KEY_CHOICE stores 32 bits");
+_Static_assert(offsetof(struct check_config, enabled) == 0, "may_be_off");
+_Static_assert(offsetof(struct pool_config, name) == 0, "KEY_NAMED");
+_Static_assert(offsetof(struct backend_config, name) == 0, "KEY_NAMED");
+_Static_assert(offsetof(struct listener_config, name) == 0, "KEY_NAMED");
+
+static const struct key timeout_keys[] = {
+    {.name = "connect",
+     .type = KEY_DURATION,
+     .offset = offsetof(struct timeouts, connect_ms),
+     .initial = "5s",
+     .maximum = HOUR,
+     .example = "5s",
+     .summary = "How long a backend may take to accept a connection before another is tried. 0: as "
+                "long as the kernel tries."},
+    {.name = "idle",
+     .type = KEY_DURATION,
+     .offset = offsetof(struct timeouts, idle_ms),
+     .initial = "5m",
+     .maximum = 30u * DAY,
+     .example = "5m",
+     .summary =
+         "A session in which no byte moves in either direction for this long is closed. 0: never."},
+    {.name = "session",
+     .type = KEY_DURATION,
+     .offset = offsetof(struct timeouts, session_ms),
+     .initial = "0",
+     .maximum = 30u * DAY,
+     .example = "12h",
+     .summary = "The longest a session may last, busy or not. 0: no limit."},
+    {.name = "drain",
+     .type = KEY_DURATION,
+     .offset = offsetof(struct timeouts, drain_ms),
+     .initial = "30s",
+     .maximum = DAY,
+     .example = "30s",
+     .summary =
+         "After a stop signal, how long open sessions may go on before they are cut. 0: no limit."},
+};
+static const struct shape timeout_shape = {.what = "timeouts", KEYS(timeout_keys)};
+
+static const struct key limit_keys[] = {
+    {.name = "sessions",
+     .type = KEY_INTEGER,
+     .offset = offsetof(struct snapshot, max_sessions),
+     .initial = "100000",
+     .minimum = 1,
+     .maximum = SESSIONS_MAX,
+     .example = "100000",
+     .summary = "Sessions open at once, over all listeners. Beyond it a new connection is closed "
+                "at once."},
+};
+static const struct shape limit_shape = {.what = "limits", KEYS(limit_keys)};
+
+static const struct key admin_keys[] = {
+    {.name = "socket",
+     .type = KEY_SOCKET,
+     .initial = "/run/alacrity/admin.sock",
+     .example = "/run/alacrity/admin.sock",
+     .summary = "Where the commands `status`, `reload`, `backend`... reach the running process. "
+                "Only its user may connect. If the key is left out and the default cannot be used, "
+                "it runs without; if it is written, that is an error. `off`: none."},
+};
+static const struct shape admin_shape = {.what = "admin", KEYS(admin_keys)};
+
+static const struct key log_keys[] = {
+    {.name = "target",
+     .type = KEY_TEXT,
+     .offset = offsetof(struct snapshot, log.target),
+     .initial = "stderr",
+     .example = "stderr",
+     .summary = "`stderr`, `stdout`, `off` or a file name. A file is opened again on signal USR1."},
+    {.name = "format",
+     .type = KEY_CHOICE,
+     .offset = offsetof(struct snapshot, log.format),
+     .initial = "text",
+     .choices = log_formats,
+     .example = "json",
+     .summary = "Lines for people or JSON lines for collectors."},
+    {.name = "level",
+     .type = KEY_CHOICE,
+     .offset = offsetof(struct snapshot, log.level),
+     .initial = "info",
+     .choices = log_levels,
+     .example = "info",
+     .summary = "The least important lines to write."},
+    {.name = "sessions",
+     .type = KEY_BOOLEAN,
+     .offset = offsetof(struct snapshot, log_sessions),
+     .initial = "false",
+     .example = "true",
+     .summary =
+         "One line for every session: client, listener, backend, times, bytes, why it ended."},
+};
+static const struct shape log_shape = {.what = "log", KEYS(log_keys)};
+
+static const struct key lua_keys[] = {
+    {.name = "jit",
+     .type = KEY_BOOLEAN,
+     .offset = offsetof(struct snapshot, lua.jit),
+     .initial = "true",
+     .example = "on",
+     .summary = "Compile scripts to machine code."},
+    {.name = "pick_budget",
+     .type = KEY_DURATION,
+     .offset = offsetof(struct snapshot, lua.pick_budget_ms),
+     .initial = "10ms",
+     .minimum = 1,
+     .maximum = 10u * SECOND,
+     .example = "10ms",
+     .summary = "CPU time a policy may use for one decision."},
+    {.name = "budget",
+     .type = KEY_DURATION,
+     .offset = offsetof(struct snapshot, lua.budget_ms),
+     .initial = "100ms",
+     .minimum = 1,
+     .maximum = 60u * SECOND,
+     .example = "100ms",
+     .summary = "CPU time any other script may use without a pause."},
+    {.name = "memory",
+     .type = KEY_SIZE,
+     .offset = offsetof(struct snapshot, lua.memory_bytes),
+     .initial = "64MiB",
+     .minimum = MIB,
+     .maximum = 16384ull * MIB,
+     .example = "64MiB",
+     .summary = "Memory each Lua state may use."},
+    {.name = "path",
+     .type = KEY_DIRECTORIES,
+     .offset = offsetof(struct snapshot, lua.path),
+     .count_offset = offsetof(struct snapshot, lua.path_count),
+     .otherwise = "none",
+     .example = "[./scripts]",
+     .summary =
+         "Directories where `require` in a script looks for modules, relative to this file."},
+};
+static const struct shape lua_shape = {.what = "lua", KEYS(lua_keys)};
+
+static const struct key policy_keys[] = {
+    {.name = "name",
+     .type = KEY_STOCK,
+     .offset = offsetof(struct pool_config, policy),
+     .folder = "policies",
+     .example = "least-conn",
+     .summary = "A policy that comes with Alacrity."},
+    {.name = "script",
+     .type = KEY_SCRIPT,
+     .offset = offsetof(struct pool_config, policy),
+     .example = "./mine.lua",
+     .summary = "A policy of your own, a Lua file, relative to this file."},
+    {.name = "with",
+     .type = KEY_OPTIONS,
+     .offset = offsetof(struct pool_config, policy),
+     .example = "{key: value}",
+     .summary = "Options of the policy, as it declares them."},
+    {.name = "fallback",
+     .type = KEY_TEXT,
+     .offset = offsetof(struct pool_config, fallback),
+     .initial = "round-robin",
+     .choices = fallbacks,
+     .example = "round-robin",
+     .summary = "What answers when the policy fails or finds no backend: plain rotation in C, or "
+                "closing the connection."},
+    {.name = "on_error",
+     .type = KEY_TEXT,
+     .offset = KEY_NOT_STORED,
+     .initial = "fallback",
+     .choices = error_actions,
+     .example = "fallback",
+     .summary = "What an error in the policy leads to."},
+};
+static const struct shape policy_shape = {
+    .what = "a policy", KEYS(policy_keys), .shorthand = "name", .either = {"name", "script"}};
+
+static const struct key check_keys[] = {
+    {.name = "type",
+     .type = KEY_STOCK,
+     .offset = offsetof(struct check_config, script),
+     .folder = "checks",
+     .example = "tcp",
+     .summary = "A check that comes with Alacrity."},
+    {.name = "script",
+     .type = KEY_SCRIPT,
+     .offset = offsetof(struct check_config, script),
+     .example = "./mine.lua",
+     .summary = "A check of your own, a Lua file, relative to this file."},
+    {.name = "with",
+     .type = KEY_OPTIONS,
+     .offset = offsetof(struct check_config, script),
+     .example = "{path: /health}",
+     .summary = "Options of the check, as it declares them."},
+    {.name = "interval",
+     .type = KEY_DURATION,
+     .offset = offsetof(struct check_config, interval_ms),
+     .initial = "2s",
+     .minimum = 10,
+     .maximum = DAY,
+     .example = "2s",
+     .summary = "Time from one check of a backend to the next, spread a little at random."},
+    {.name = "timeout",
+     .type = KEY_DURATION,
+     .offset = offsetof(struct check_config, timeout_ms),
+     .initial = "1s",
+     .minimum = 1,
+     .maximum = HOUR,
+     .example = "1s",
+     .summary = "A check that takes longer has failed."},
+    {.name = "rise",
+     .type = KEY_INTEGER,
+     .offset = offsetof(struct check_config, rise),
+     .initial = "2",
+     .minimum = 1,
+     .maximum = 1000,
+     .example = "2",
+     .summary = "Checks in a row that must succeed before a backend that was down is used again."},
+    {.name = "fall",
+     .type = KEY_INTEGER,
+     .offset = offsetof(struct check_config, fall),
+     .initial = "3",
+     .minimum = 1,
+     .maximum = 1000,
+     .example = "3",
+     .summary = "Checks in a row that must fail before a backend counts as down."},
+};
+static const struct shape check_shape = {.what = "a check",
+                                         KEYS(check_keys),
+                                         .shorthand = "type",
+                                         .either = {"type", "script"},
+                                         .may_be_off = true};
+
+static const struct key pool_timeout_keys[] = {
+    {.name = "connect",
+     .type = KEY_DURATION,
+     .offset = offsetof(struct timeouts, connect_ms),
+     .otherwise = "`timeouts.connect`",
+     .maximum = HOUR,
+     .example = "1s",
+     .summary = "As in `timeouts`, for this pool."},
+};
+static const struct shape pool_timeout_shape = {.what = "a pool's timeouts",
+                                                KEYS(pool_timeout_keys)};
+
+static const struct key backend_keys[] = {
+    {.name = "address",
+     .type = KEY_ADDRESS,
+     .required = true,
+     .example = "127.0.0.1:9001",
+     .summary = "`127.0.0.1:9001`, `[::1]:9001`, `name:9001` (looked up when the configuration is "
+                "loaded) or `unix:/path`."},
+    {.name = "weight",
+     .type = KEY_INTEGER,
+     .offset = offsetof(struct backend_config, weight),
+     .initial = "1",
+     .maximum = 1000000,
+     .example = "3",
+     .summary = "Its share compared with the others. 0: no new sessions."},
+    {.name = "max_sessions",
+     .type = KEY_INTEGER,
+     .offset = offsetof(struct backend_config, max_sessions),
+     .initial = "0",
+     .maximum = SESSIONS_MAX,
+     .example = "500",
+     .summary = "Sessions it may have at once. 0: no limit."},
+};
+static const struct shape backend_shape = {.what = "a backend",
+                                           KEYS(backend_keys),
+                                           .shorthand = "address",
+                                           .bytes = sizeof(struct backend_config),
+                                           .at_offset = offsetof(struct backend_config, at)};
+
+static const struct key pool_keys[] = {
+    {.name = "policy",
+     .type = KEY_MAP,
+     .shape = &policy_shape,
+     .initial = "round-robin",
+     .example = "least-conn",
+     .summary = "How a backend is chosen. The name of a stock policy alone is enough."},
+    {.name = "check",
+     .type = KEY_MAP,
+     .offset = offsetof(struct pool_config, check),
+     .shape = &check_shape,
+     .otherwise = "no check",
+     .example = "{type: tcp, interval: 2s}",
+     .summary = "How the health of the backends is found out. The name of a stock check alone is "
+                "enough; `false`: no check, all count as up."},
+    {.name = "retries",
+     .type = KEY_INTEGER,
+     .offset = offsetof(struct pool_config, retries),
+     .initial = "3",
+     .maximum = 15,
+     .example = "3",
+     .summary = "Further backends to try when connecting to the first fails."},
+    {.name = "suspect_after",
+     .type = KEY_INTEGER,
+     .offset = offsetof(struct pool_config, suspect_after),
+     .initial = "3",
+     .maximum = 1000,
+     .example = "3",
+     .summary = "Failed connections in a row that put a backend aside at once, without waiting for "
+                "a check. 0: never."},
+    {.name = "timeouts",
+     .type = KEY_MAP,
+     .offset = offsetof(struct pool_config, timeouts),
+     .shape = &pool_timeout_shape,
+     .example = "{connect: 1s}",
+     .summary = "Timeouts that differ from the general ones."},
+    {.name = "backends",
+     .type = KEY_NAMED,
+     .required = true,
+     .offset = offsetof(struct pool_config, backends),
+     .count_offset = offsetof(struct pool_config, backend_count),
+     .shape = &backend_shape,
+     .example = "{a: 127.0.0.1:9001}",
+     .summary = "The servers, each under a name of its own. An address alone is enough."},
+};
+static const struct shape pool_shape = {.what = "a pool",
+                                        KEYS(pool_keys),
+                                        .bytes = sizeof(struct pool_config),
+                                        .at_offset = offsetof(struct pool_config, at)};
+
+static const struct key service_keys[] = {
+    {.name = "name",
+     .type = KEY_STOCK,
+     .offset = offsetof(struct listener_config, service),
+     .folder = "services",
+     .example = "stats",
+     .summary = "A service that comes with Alacrity."},
+    {.name = "script",
+     .type = KEY_SCRIPT,
+     .offset = offsetof(struct listener_config, service),
+     .example = "./page.lua",
+     .summary = "A service of your own, a Lua file, relative to this file."},
+    {.name = "with",
+     .type = KEY_OPTIONS,
+     .offset = offsetof(struct listener_config, service),
+     .example = "{title: Example}",
+     .summary = "Options of the service, as it declares them."},
+};
+static const struct shape service_shape = {
+    .what = "a service", KEYS(service_keys), .shorthand = "name", .either = {"name", "script"}};
+
+static const struct key listener_timeout_keys[] = {
+    {.name = "idle",
+     .type = KEY_DURATION,
+     .offset = offsetof(struct timeouts, idle_ms),
+     .otherwise = "`timeouts.idle`",
+     .maximum = 30u * DAY,
+     .example = "1m",
+     .summary = "As in `timeouts`, for this listener."},
+    {.name = "session",
+     .type = KEY_DURATION,
+     .offset = offsetof(struct timeouts, session_ms),
+     .otherwise = "`timeouts.session`",
+     .maximum = 30u * DAY,
+     .example = "12h",
+     .summary = "As in `timeouts`, for this listener."},
+};
+static const struct shape listener_timeout_shape = {.what = "a listener's timeouts",
+                                                    KEYS(listener_timeout_keys)};
+
+static const struct key listener_keys[] = {
+    {.name = "bind",
+     .type = KEY_BINDS,
+     .required = true,
+     .offset = offsetof(struct listener_config, binds),
+     .count_offset = offsetof(struct listener_config, bind_count),
+     .example = "\"127.0.0.1:8080\"",
+     .summary = "Where to accept connections: `127.0.0.1:80`, `\"*:80\"` (all of IPv4), "
+                "`\"[::]:80\"` or `unix:/path`; one or a list."},
+    {.name = "pool",
+     .type = KEY_POOL,
+     .offset = offsetof(struct listener_config, pool),
+     .otherwise = "none",
+     .example = "app",
+     .summary = "The pool whose backends answer."},
+    {.name = "service",
+     .type = KEY_MAP,
+     .shape = &service_shape,
+     .otherwise = "none",
+     .example = "stats",
+     .summary = "A script that answers HTTP itself, in place of a pool. The name of a stock "
+                "service alone is enough."},
+    {.name = "max_sessions",
+     .type = KEY_INTEGER,
+     .offset = offsetof(struct listener_config, max_sessions),
+     .initial = "0",
+     .maximum = SESSIONS_MAX,
+     .example = "20000",
+     .summary = "Sessions it may have at once. 0: no limit but that of `limits.sessions`."},
+    {.name = "backlog",
+     .type = KEY_INTEGER,
+     .offset = offsetof(struct listener_config, backlog),
+     .initial = "4096",
+     .minimum = 1,
+     .maximum = 65535,
+     .example = "4096",
+     .summary = "Connections the kernel may keep waiting to be accepted."},
+    {.name = "timeouts",
+     .type = KEY_MAP,
+     .offset = offsetof(struct listener_config, timeouts),
+     .shape = &listener_timeout_shape,
+     .example = "{idle: 1m}",
+     .summary = "Timeouts that differ from the general ones."},
+};
+static const struct shape listener_shape = {.what = "a listener",
+                                            KEYS(listener_keys),
+                                            .either = {"pool", "service"},
+                                            .bytes = sizeof(struct listener_config),
+                                            .at_offset = offsetof(struct listener_config, at)};
+
+static const struct key root_keys[] = {
+    {.name = "workers",
+     .type = KEY_INTEGER,
+     .offset = offsetof(struct snapshot, workers),
+     .otherwise = "one per CPU",
+     .minimum = 1,
+     .maximum = 64,
+     .example = "2",
+     .summary = "Threads that relay."},
+    {.name = "timeouts",
+     .type = KEY_MAP,
+     .offset = offsetof(struct snapshot, timeouts),
+     .shape = &timeout_shape,
+     .example = "{connect: 5s, idle: 5m}",
+     .summary = "How long to wait. Pools and listeners may differ."},
+    {.name = "limits",
+     .type = KEY_MAP,
+     .shape = &limit_shape,
+     .example = "{sessions: 100000}",
+     .summary = "What the process as a whole may use."},
+    {.name = "admin",
+     .type = KEY_MAP,
+     .shape = &admin_shape,
+     .example = "{socket: /run/alacrity/admin.sock}",
+     .summary = "The door for commands."},
+    {.name = "log",
+     .type = KEY_MAP,
+     .shape = &log_shape,
+     .example = "{target: stderr, level: info}",
+     .summary = "What is written where."},
+    {.name = "lua",
+     .type = KEY_MAP,
+     .shape = &lua_shape,
+     .example = "{memory: 64MiB}",
+     .summary = "Bounds of scripts."},
+    {.name = "pools",
+     .type = KEY_NAMED,
+     .offset = offsetof(struct snapshot, pools),
+     .count_offset = offsetof(struct snapshot, pool_count),
+     .shape = &pool_shape,
+     .example = "{app: {backends: {a: 127.0.0.1:9001}}}",
+     .summary = "Groups of backends, each under a name of its own."},
+    {.name = "listeners",
+     .type = KEY_NAMED,
+     .offset = offsetof(struct snapshot, listeners),
+     .count_offset = offsetof(struct snapshot, listener_count),
+     .shape = &listener_shape,
+     .example = "{web: {bind: \"127.0.0.1:8080\", pool: app}}",
+     .summary = "Addresses to accept connections on, each under a name of its own."},
+};
+const struct shape schema_root = {.what = "the configuration", KEYS(root_keys)};
+
+const struct key *schema_find(const struct shape *shape, const char *name) {
+    for (uint32_t i = 0; i < shape->key_count; i++) {
+        if (strcmp(shape->keys[i].name, name) == 0) {
+            return &shape->keys[i];
+        }
+    }
+    return NULL;
+}
+
+static void describe_range(const struct key *key, struct text *out) {
+    char minimum[SCALAR_FORMAT_BYTES], maximum[SCALAR_FORMAT_BYTES];
+
+    if (key->type == KEY_DURATION) {
+        scalar_format_duration(key->minimum, minimum);
+        scalar_format_duration(key->maximum, maximum);
+        text_format(out, "a duration from %s to %s, such as %s", minimum, maximum, key->example);
+    } else if (key->type == KEY_SIZE) {
+        scalar_format_size(key->minimum, minimum);
+        scalar_format_size(key->maximum, maximum);
+        text_format(out, "a size from %s to %s, such as %s", minimum, maximum, key->example);
+    } else {
+        text_format(out, "a whole number from %" PRIu64 " to %" PRIu64, key->minimum, key->maximum);
+    }
+}
+
+static void describe_choices(const struct key *key, struct text *out) {
+    for (uint32_t i = 0; key->choices[i] != NULL; i++) {
+        const bool last = key->choices[i + 1] == NULL;
+
+        text_format(out, "%s%s", i == 0 ? "" : last ? " or " : ", ", key->choices[i]);
+    }
+}
+
+void schema_describe(const struct key *key, struct text *out) {
+    static const char *const words[] = {
+        [KEY_BOOLEAN] = "true or false",    [KEY_TEXT] = "a text",
+        [KEY_SOCKET] = "a path, or off",    [KEY_DIRECTORIES] = "a directory or a list of them",
+        [KEY_ADDRESS] = "an address",       [KEY_BINDS] = "an address or a list of them",
+        [KEY_POOL] = "the name of a pool",  [KEY_SCRIPT] = "the name of a file",
+        [KEY_OPTIONS] = "a map of options", [KEY_MAP] = "a map",
+        [KEY_NAMED] = "a map of names",
+    };
+
+    switch (key->type) {
+    case KEY_INTEGER:
+    case KEY_DURATION:
+    case KEY_SIZE:
+        describe_range(key, out);
+        break;
+    case KEY_STOCK:
+        text_format(out, "the name of one of the stock %s", key->folder);
+        break;
+    case KEY_MAP:
+        if (key->shape->shorthand != NULL) {
+            text_string(out, key->shape->may_be_off ? "false, " : "");
+            schema_describe(schema_find(key->shape, key->shape->shorthand), out);
+            text_string(out, ", or ");
+        }
+        text_string(out, words[KEY_MAP]);
+        break;
+    default:
+        if (key->choices != NULL) {
+            describe_choices(key, out);
+        } else {
+            text_string(out, words[key->type]);
+        }
+        break;
+    }
+}
