@@ -75,11 +75,61 @@ $(BUILD)/tests/%: tests/unit/%.c $(OBJECTS)
 	$(Q)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -o $@ $< $(OBJECTS) $(LIBS) \
 	  $(shell pkg-config --libs check)
 
-unit: $(UNIT_TESTS)
+# ---- tests: see tests/run ----
+
+tests-built: $(BINARY) $(UNIT_TESTS)
+
+check: all tests-built ## all tests on the release build
+	$(Q)tests/run $(BUILD)
+
+asan: ## all tests under AddressSanitizer and UBSan
+	$(Q)$(MAKE) --no-print-directory VARIANT=asan tests-built
+	$(Q)tests/run build/asan
+
+tsan: ## all tests under ThreadSanitizer
+	$(Q)$(MAKE) --no-print-directory VARIANT=tsan tests-built
+	$(Q)tests/run build/tsan
+
+unit: $(UNIT_TESTS) ## only the unit tests
 	$(Q)for t in $(UNIT_TESTS); do $$t || exit 1; done
 
-clean:
+FUZZ_SECONDS ?= 120
+FUZZ_FLAGS := -std=gnu11 -D_GNU_SOURCE -O1 -g -Iinclude -Icore -I. \
+              -fsanitize=fuzzer,address,undefined
+
+fuzz: ## libFuzzer on the configuration and HTTP parsers, FUZZ_SECONDS each
+	@mkdir -p build/fuzz/config build/fuzz/http
+	$(Q)clang $(FUZZ_FLAGS) -o build/fuzz/fuzz_config tests/fuzz/fuzz_config.c core/config/*.c \
+	  core/base/text.c core/base/messages.c core/base/address.c $(YAML_LIBS) -lm
+	$(Q)clang $(FUZZ_FLAGS) -o build/fuzz/fuzz_http tests/fuzz/fuzz_http.c core/transport/http.c
+	$(Q)build/fuzz/fuzz_config -max_total_time=$(FUZZ_SECONDS) build/fuzz/config examples \
+	  tests/cases/bad
+	$(Q)build/fuzz/fuzz_http -max_total_time=$(FUZZ_SECONDS) build/fuzz/http
+
+bench: $(BINARY) ## short connections beside HAProxy, interleaved
+	$(Q)/usr/bin/python3 tests/bench/run.py
+
+# ---- the rest ----
+
+demo: all ## starts the demo: three backends, a balancer, the stats page
+	$(Q)build/alacrity demo
+
+lint: ## layers, lua.h outside lua/, formatting
+	$(Q)tests/lint
+
+format: ## clang-format on all C files
+	$(Q)clang-format -i $$(git ls-files '*.c' '*.h')
+
+PREFIX ?= /usr/local
+install: all ## binary and manual page under PREFIX (DESTDIR honoured)
+	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/sbin/alacrity
+	install -D -m 644 docs/alacrity.8 $(DESTDIR)$(PREFIX)/share/man/man8/alacrity.8
+
+clean: ## removes build/
 	rm -rf build
 
-.PHONY: all unit clean
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' Makefile | expand -t 12
+
+.PHONY: all tests-built check asan tsan unit fuzz bench demo lint format install clean help
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -16,8 +16,6 @@
 #include "lua/scripting.h"
 #include "scripting.h"
 
-const struct scripting *scripting;
-
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 static int usage_error(const char *what, const char *word) {

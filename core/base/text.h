@@ -25,5 +25,7 @@ void text_vformat(struct text *text, const char *format, va_list arguments)
 /* A JSON string with quotes; control characters, quotes and invalid UTF-8 escaped (U+FFFD). */
 void text_json_string(struct text *text, const char *string);
 void text_json_bytes(struct text *text, const char *bytes, size_t length);
+/* Length of the well-formed UTF-8 sequence that begins at `bytes`; 0 = there is none. left > 0. */
+size_t utf8_sequence(const char *bytes, size_t left);
 
 #endif

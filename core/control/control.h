@@ -129,7 +129,9 @@ struct facts {
     struct facts_pool *pools;
     struct facts_listener *listeners;
     struct facts_worker *workers;
-    struct script_info *scripts; /* control's, and the workers' as last reported by mail */
+    /* [0, pool_count): the policy of pools[i], told from its pool's counters (no memory, no last
+     * error: workers own the instances); then the checks and services control runs itself. */
+    struct script_info *scripts;
     uint32_t arena_slots, arena_pools, arena_listeners;
 };
 /* NULL: out of memory. Freed by facts_free. */

@@ -2,8 +2,10 @@
  * that an upgrade can pass it to the next process. Sparse: only used pages cost memory.
  *
  * Taking and recycling entries is the builder's work alone; reading is anybody's. An entry is
- * recycled when no plan refers to it and (slots) no session is active on it; its counters are
- * zeroed then. */
+ * recycled when no plan refers to it and no session uses it any more; its counters are zeroed then.
+ * "No session" means: slots, `active` is 0; pools, all their slots are recycled; listeners, as many
+ * sessions closed as began. So a session that ends writes its slot's and pool's rows, then the rest
+ * of its listener's row, then sessions_closed, and lowers `active` last, with release. */
 #ifndef POOL_ARENA_H
 #define POOL_ARENA_H
 
@@ -16,7 +18,10 @@
 #define ARENA_SLOTS 65536u
 #define ARENA_POOLS 8192u
 #define ARENA_LISTENERS 4096u
-#define ARENA_WORKERS 64u /* most worker threads, and rows of every counter */
+#define ARENA_WORKERS 64u /* rows of every counter: one a worker thread, and control's */
+/* The control thread's own row (its services' listeners). So there are at most this many workers;
+ * the sums always include this row, whatever arena_use_workers said. */
+#define ARENA_CONTROL_ROW (ARENA_WORKERS - 1)
 
 struct arena;
 
@@ -24,9 +29,10 @@ struct arena *arena_new(char *error, size_t error_bytes) __attribute__((warn_unu
 void arena_free(struct arena *arena);
 
 /* Builder: the entry of that identity, the existing one or a new one, with one more reference.
- * NULL: the arena is full. A new slot is starting/ready/gone with the given weight; when the
- * address of an existing one differs, `*address_changed` is set (control then forgets its health
- * when it publishes). Every take is matched by one give. */
+ * NULL: the arena is full (or a name or address does not fit its field). A new slot is
+ * starting/ready/gone with weight 1. When the address of an existing one differs,
+ * `*address_changed` is set and the old one still stands there: the build may yet fail, so control
+ * writes the new one, and forgets its health, when it publishes. Every take is matched by one give. */
 struct slot *arena_take_slot(struct arena *arena, struct pool_facts *pool, const char *name,
                              const char *address, bool *address_changed);
 struct pool_facts *arena_take_pool(struct arena *arena, const char *name);
@@ -44,6 +50,8 @@ struct pool_row *arena_pool_row(struct arena *arena, const struct pool_facts *po
 struct listener_row *arena_listener_row(struct arena *arena, const struct listener_facts *listener,
                                         uint32_t worker);
 struct slot *arena_slot(struct arena *arena, uint32_t id);      /* id must be below ARENA_SLOTS */
+/* The slot that begins exactly at `candidate`, or NULL. Compares only, reads nothing. */
+struct slot *arena_slot_at(const struct arena *arena, const void *candidate);
 struct pool_facts *arena_slot_pool(struct arena *arena, const struct slot *slot);
 
 /* Sums over the rows of all workers that ever ran; exact when traffic rests. */

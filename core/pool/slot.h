@@ -30,7 +30,7 @@ enum backend_state {
 };
 
 struct slot {
-    struct alacrity_backend_private script; /* first: scripts see its head */
+    _Alignas(64) struct alacrity_backend_private script; /* first: scripts see its head */
     _Atomic uint32_t health, admin, presence;
     _Atomic uint32_t failures_in_row;  /* connect failures since the last success; workers */
     _Atomic uint32_t references;       /* plans that name it; builder */
@@ -56,7 +56,7 @@ struct slot_row {
 
 /* Facts and counters of a pool or listener live the same way. */
 struct pool_facts {
-    char name[ALACRITY_NAME_BYTES];
+    _Alignas(64) char name[ALACRITY_NAME_BYTES];
     /* Raised by whoever changes a member's state or weight (control, workers on suspect); a worker
      * rebuilds its eligible view when it sees another number. Release on write, acquire on read. */
     _Atomic uint32_t generation;
@@ -95,7 +95,7 @@ enum session_reason {
 const char *session_reason_word(enum session_reason reason); /* "done", "client_reset", ... */
 
 struct listener_facts {
-    char name[ALACRITY_NAME_BYTES];
+    _Alignas(64) char name[ALACRITY_NAME_BYTES];
     _Atomic uint32_t active;     /* only kept when max_sessions is set: an exact cap; workers */
     _Atomic uint32_t references; /* builder */
     uint32_t next_free;
@@ -106,18 +106,23 @@ struct listener_row {
     counter sessions_closed; /* sum over rows of total - closed = active */
     counter bytes_in, bytes_out;
     counter ended[REASON_COUNT]; /* by reason; includes the refused */
-    counter spare[16 - REASON_COUNT];
+    counter spare[20 - REASON_COUNT];
 };
 
 /* The derived state; any thread. */
 enum backend_state slot_state(const struct slot *slot);
 const char *state_word(enum backend_state state); /* "up", "down", ... */
-/* Recomputes view.state_code and raises the pool's generation; after any change of a part. */
+/* Recomputes view.state_code and raises the pool's generation; after any change of a part. May run
+ * on several threads at once. */
 void slot_changed(struct slot *slot, struct pool_facts *pool);
 /* May it get a new session now? Present, ready, up or starting, weight above 0, below its cap. */
 bool slot_is_eligible(const struct slot *slot);
 
-/* Worker: counts a connect failure; true exactly once, when `limit` in a row made it suspect. */
+/* The same without the cap: what the eligible view lists (see view.h for where the cap counts). */
+bool slot_is_listed(const struct slot *slot);
+
+/* Worker: counts a connect failure; true exactly once, when `limit` in a row made it suspect.
+ * limit 0 = never (a pool without a check has nobody to say up again). */
 bool slot_connect_failed(struct slot *slot, struct pool_facts *pool, uint32_t limit);
 /* Worker: a connect took this long. Resets the run of failures, feeds the average (1/8 weight). */
 void slot_connected(struct slot *slot, float connect_ms);

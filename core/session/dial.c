@@ -82,14 +82,16 @@ static int start_connect(struct session *session, const struct address *address)
     return 0;
 }
 
-static const struct backend_config *config_of(const struct worker_pool *pool,
-                                              const struct slot *slot) {
-    for (uint32_t i = 0; i < pool->config->backend_count; i++) {
-        if (pool->view.members[i] == slot) {
-            return &pool->config->backends[i];
-        }
+/* Counts the session on the slot, unless that would break its exact cap against other workers. */
+static bool reserve(struct slot *slot) {
+    uint32_t cap = atomic_load_explicit(&slot->script.view.max_sessions, memory_order_relaxed);
+    uint32_t before =
+        atomic_fetch_add_explicit(&slot->script.view.active, 1, memory_order_relaxed);
+    if (cap == 0 || before < cap) {
+        return true;
     }
-    return NULL;
+    atomic_fetch_sub_explicit(&slot->script.view.active, 1, memory_order_relaxed);
+    return false;
 }
 
 /* Is this our own shortage, not the backend's fault? */
@@ -145,15 +147,21 @@ void dial_next(struct session *session) {
             counter_add(&pool->row->retries, 1);
         }
         dial->tried[dial->attempts++] = slot->script.view.id;
+        if (!reserve(slot)) {
+            if (may_retry(session)) {
+                continue;
+            }
+            session_close(session, REASON_NO_BACKEND);
+            return;
+        }
         dial->started = ev_now(session->plane->loop);
         session->attempts = (uint8_t)dial->attempts;
         session->slot = slot;
         session->slot_row = arena_slot_row(session->plane->arena, slot, session->plane->worker);
-        atomic_fetch_add_explicit(&slot->script.view.active, 1, memory_order_relaxed);
         counter_add(&session->slot_row->picked, 1);
 
-        const struct backend_config *backend = config_of(pool, slot);
-        int error = start_connect(session, &backend->address);
+        int32_t position = view_position(&pool->view, slot);
+        int error = start_connect(session, &pool->config->backends[position].address);
         if (error == 0) {
             session_arm_timer(session);
             return;

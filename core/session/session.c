@@ -157,12 +157,6 @@ void session_client_address(const struct session *session, struct address *out) 
     }
 }
 
-static void side_init(struct side *side, struct side *peer, struct session *session) {
-    side->peer = peer;
-    side->session = session;
-    side->io.fd = -1;
-}
-
 /* True: the session is counted against the listener's exact cap, or there is none. */
 static bool listener_has_room(struct worker_listener *listener) {
     uint32_t cap = listener->config->max_sessions;
@@ -178,6 +172,37 @@ static bool listener_has_room(struct worker_listener *listener) {
 
 static void session_on_timer(struct ev_loop *loop, struct ev_timer *timer, int events);
 
+static void side_init(struct side *side, struct side *peer, struct session *session) {
+    side->peer = peer;
+    side->session = session;
+    side->io.fd = -1;
+}
+
+struct session *session_new(struct data_plane *plane, struct worker_plan *plan) {
+    struct session *session = slab_take(&plane->session_slab);
+    if (session == NULL) {
+        return NULL;
+    }
+    session->dial = slab_take(&plane->dial_slab);
+    if (session->dial == NULL) {
+        slab_give(&plane->session_slab, session);
+        return NULL;
+    }
+    side_init(&session->client, &session->backend, session);
+    side_init(&session->backend, &session->client, session);
+    session->plane = plane;
+    session->plan = plan;
+    plan->references++;
+    session->id = ((uint64_t)plane->worker << 48) | ++plane->next_session;
+    session->opened = session->last_activity = ev_now(plane->loop);
+    session->ending = REASON_COUNT;
+    ev_init(&session->timer, session_on_timer);
+    session->state = SESSION_DIALLING;
+    list_append(&plane->sessions[SESSION_DIALLING], &session->node);
+    count_open(plane, 1);
+    return session;
+}
+
 void session_open(struct data_plane *plane, struct worker_listener *listener, int descriptor,
                   const struct address *peer) {
     struct worker_plan *plan = plane->plan;
@@ -189,45 +214,25 @@ void session_open(struct data_plane *plane, struct worker_listener *listener, in
         refuse(plane, listener, descriptor, REASON_LIMIT);
         return;
     }
-    struct session *session = slab_take(&plane->session_slab);
-    struct dial *dial = slab_take(&plane->dial_slab);
-    if (session == NULL || dial == NULL) {
-        if (session != NULL) {
-            slab_give(&plane->session_slab, session);
-        }
-        if (dial != NULL) {
-            slab_give(&plane->dial_slab, dial);
-        }
+    struct session *session = session_new(plane, plan);
+    if (session == NULL) {
         if (listener->config->max_sessions != 0) {
             atomic_fetch_sub_explicit(&listener->facts->active, 1, memory_order_relaxed);
         }
         refuse(plane, listener, descriptor, REASON_OUT_OF_MEMORY);
         return;
     }
-    side_init(&session->client, &session->backend, session);
-    side_init(&session->backend, &session->client, session);
     session->client.io.fd = descriptor;
-    session->plane = plane;
-    session->plan = plan;
-    plan->references++;
-    session->dial = dial;
-    dial->pool = listener->pool;
+    session->dial->pool = listener->pool;
     session->listener = listener->facts;
     session->listener_row = listener->row;
     session->pool = listener->pool->facts;
     session->pool_row = listener->pool->row;
-    session->id = ((uint64_t)plane->worker << 48) | ++plane->next_session;
-    session->opened = session->last_activity = ev_now(plane->loop);
     session->idle_ms = listener->config->timeouts.idle_ms;
     session->session_ms = listener->config->timeouts.session_ms;
     session->capped = listener->config->max_sessions != 0;
     session->logged = plan->snapshot->log_sessions;
-    session->ending = REASON_COUNT;
     keep_client_address(session, peer);
-    ev_init(&session->timer, session_on_timer);
-    session->state = SESSION_DIALLING;
-    list_append(&plane->sessions[SESSION_DIALLING], &session->node);
-    count_open(plane, 1);
     counter_add(&listener->row->sessions_total, 1);
     dial_next(session);
 }

@@ -106,6 +106,8 @@ void plane_end_sessions(struct data_plane *plane, enum session_reason reason);
 /* Takes the accepted descriptor over, whatever happens. */
 void session_open(struct data_plane *plane, struct worker_listener *listener, int descriptor,
                   const struct address *peer);
+/* A session in state DIALLING without descriptors, holding the plan. NULL: out of memory. */
+struct session *session_new(struct data_plane *plane, struct worker_plan *plan);
 /* The only mover between states. */
 void session_move(struct session *session, enum session_state state);
 /* The only closer. The memory stays valid until the end of the loop turn. */

@@ -36,5 +36,8 @@ int http_parse(const char *bytes, size_t length, struct http_request *request)
 /* "OK", "Not Found", ... */
 const char *http_status_word(uint32_t status);
 bool http_span_is(const char *bytes, struct http_span span, const char *word); /* exact */
+/* The value of the first header of that name (given in lower case); false: there is none. */
+bool http_find(const char *bytes, const struct http_request *request, const char *name,
+               struct http_span *value);
 
 #endif

@@ -32,7 +32,7 @@ struct alacrity_backend {
     ALACRITY_ATOMIC(uint32_t) active;       /* sessions open or being dialled; writers: workers */
     ALACRITY_ATOMIC(uint32_t) state_code;   /* enum backend_state; writers: control, workers */
     ALACRITY_ATOMIC(float) connect_ewma_ms; /* average connect time, 0 = none yet; writers: workers */
-    uint32_t max_sessions;                  /* 0 = no limit; writer: control */
+    ALACRITY_ATOMIC(uint32_t) max_sessions; /* 0 = no limit; writer: control */
 };
 
 /* The eligible backends of a pool, as one worker sees them now. */

@@ -63,7 +63,7 @@ START_TEST(defaults_fill_what_is_not_written) {
 
     ck_assert_str_eq(s->file, "test.yaml");
     ck_assert_uint_ge(s->workers, 1);
-    ck_assert_uint_le(s->workers, 64);
+    ck_assert_uint_le(s->workers, 63);
     ck_assert_uint_eq(s->timeouts.connect_ms, 5000);
     ck_assert_uint_eq(s->timeouts.idle_ms, 300000);
     ck_assert_uint_eq(s->timeouts.session_ms, 0);
@@ -440,7 +440,7 @@ START_TEST(mistakes_are_told_one_by_one) {
     refuse("", "test.yaml:1:1: the configuration is empty; write listeners and pools, as in "
                "examples/minimal.yaml\n");
     refuse(POOL "workers: ~\n",
-           "test.yaml:2:10: 'workers' needs a whole number from 1 to 64, not nothing; write "
+           "test.yaml:2:10: 'workers' needs a whole number from 1 to 63, not nothing; write "
            "workers: 2\n");
     refuse(POOL "log:\n  target: \"\"\n",
            "test.yaml:3:11: 'target' needs a text, not the text \"\"; write target: stderr\n");
@@ -595,7 +595,7 @@ START_TEST(the_printed_schema_says_what_the_table_says) {
     ck_assert_uint_eq(findings.count, 0);
     ck_assert_str_eq(child(root, "$schema")->text, "http://json-schema.org/draft-07/schema#");
     const struct node *top = child(root, "properties");
-    ck_assert_str_eq(child(child(top, "workers"), "maximum")->text, "64");
+    ck_assert_str_eq(child(child(top, "workers"), "maximum")->text, "63");
     const struct node *pool = child(child(top, "pools"), "additionalProperties");
     ck_assert_str_eq(child(pool, "required")->items[0].text, "backends");
     ck_assert_str_eq(child(child(child(pool, "properties"), "retries"), "default")->text, "3");

@@ -1,0 +1,52 @@
+"""Failed connects in a row put a backend aside at once, before any check has noticed."""
+from support import (Alacrity, Server, ask, backends, dead_address, free_port, serve_name,
+                     web_over)
+
+# So rare that within this story only the first check and those asked for by a suspicion happen.
+RARE = {"type": "tcp", "interval": "10m", "timeout": "500ms", "rise": 1, "fall": 1}
+
+
+def test_suspect_at_once_and_back_by_a_check():
+    a, b, port = Server(serve_name, "a"), Server(serve_name, "b"), free_port()
+    config = {**web_over([a, b], port, check=RARE, suspect_after=3), "workers": 1}
+    with Alacrity(config) as balancer:
+        balancer.wait_state("a", "up")
+        balancer.wait_state("b", "up")
+        a.stop()
+        for _ in range(30):
+            assert ask(port) == b"b\n"
+        pool = balancer.at_rest()["pools"]["app"]
+        assert pool["backends"]["a"]["state"] in ("suspect", "down")
+        assert pool["backends"]["a"]["connect_failures_total"] == 3, "three were enough to know"
+        assert pool["retries_total"] == 3
+        # The suspicion asked for a check at once, which with fall 1 makes it certain.
+        balancer.wait_state("a", "down")
+
+
+def test_a_suspicion_that_a_check_clears():
+    """The server is back before it is checked: it is used again without waiting an interval."""
+    a, b, port = Server(serve_name, "a"), Server(serve_name, "b"), free_port()
+    quick = {**RARE, "interval": "200ms", "fall": 1000}
+    config = {**web_over([a, b], port, check=quick, suspect_after=2), "workers": 1}
+    with Alacrity(config) as balancer:
+        balancer.wait_state("a", "up")
+        a.stop()
+        for _ in range(10):
+            assert ask(port) == b"b\n"
+        assert balancer.state("a") == "suspect"
+        a.start()
+        balancer.wait_state("a", "up")
+        assert {ask(port) for _ in range(10)} == {b"a\n", b"b\n"}
+
+
+def test_without_a_check_nobody_is_suspected():
+    """Nothing could ever clear it: so each session finds out by itself."""
+    live, port = Server(serve_name, "live"), free_port()
+    config = {**web_over([], port, suspect_after=3), "workers": 1}
+    config["pools"]["app"]["backends"] = {"dead": dead_address(), **backends([live])}
+    with Alacrity(config) as balancer:
+        for _ in range(40):
+            assert ask(port) == b"live\n"
+        dead = balancer.at_rest()["pools"]["app"]["backends"]["dead"]
+        assert dead["connect_failures_total"] >= 15
+        assert dead["state"] in ("up", "starting")
