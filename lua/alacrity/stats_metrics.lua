@@ -1,0 +1,191 @@
+-- The facts in the Prometheus text format 0.0.4 (/metrics): base units, counters end in _total,
+-- states are one-hot (a series for each state, 1 for the current one). Names and labels are a
+-- promise to dashboards: add, never rename.
+local format = require "alacrity.format"
+
+local label, sample = format.label, format.sample
+
+local STATES = { "starting", "up", "suspect", "down", "drain", "maint", "gone" }
+local ADMINS = { "ready", "drain", "maint" }
+
+-- A family is { name, type, help, value }: value is the name of a field, or a function of the item
+-- that answers a number, or nil to leave the item out.
+local function seconds(field)
+  return function(item) return item[field] / 1000 end
+end
+local function flag(field)
+  return function(item) return item[field] and 1 or 0 end
+end
+
+local PROCESS = {
+  { "configuration_number", "gauge", "Number of the current configuration.", "configuration" },
+  { "uptime_seconds", "gauge", "Time since the start of the process.", seconds "uptime_ms" },
+  { "draining", "gauge", "1 while the process drains before it stops.", flag "draining" },
+  { "reloads_total", "counter", "Reloads asked for.", "reloads_total" },
+  { "reloads_failed_total", "counter", "Reloads refused because something was wrong.",
+    "reloads_failed_total" },
+  { "log_lines_dropped_total", "counter", "Log lines dropped because the target was too slow.",
+    "log_dropped_total" },
+}
+
+local LISTENER = {
+  { "listener_sessions_active", "gauge", "Sessions open now.", "sessions_active" },
+  { "listener_sessions_limit", "gauge", "Most sessions at a time; 0 = no limit.", "max_sessions" },
+  { "listener_sessions_total", "counter", "Sessions accepted and admitted.", "sessions_total" },
+  { "listener_in_bytes_total", "counter", "Bytes received from clients.", "bytes_in_total" },
+  { "listener_out_bytes_total", "counter", "Bytes sent to clients.", "bytes_out_total" },
+}
+
+local POOL = {
+  { "pool_backends", "gauge", "Backends in the configuration.",
+    function(pool) return #pool.backends end },
+  { "pool_backends_eligible", "gauge", "Backends that take new sessions.", "backends_eligible" },
+  { "pool_sessions_active", "gauge", "Sessions open now.", "sessions_active" },
+  { "pool_sessions_total", "counter", "Sessions connected to a backend.", "sessions_total" },
+  { "pool_in_bytes_total", "counter", "Bytes from clients to backends.", "bytes_in_total" },
+  { "pool_out_bytes_total", "counter", "Bytes from backends to clients.", "bytes_out_total" },
+  { "pool_retries_total", "counter", "Further picks after a failed connect.", "retries_total" },
+  { "pool_no_backend_total", "counter", "Sessions ended because no backend was eligible.",
+    "no_backend_total" },
+  { "pool_picks_total", "counter", "Times the policy was asked.", "picks_total" },
+  { "pool_policy_errors_total", "counter", "Picks in which the policy raised an error.",
+    "policy_errors_total" },
+  { "pool_policy_bad_answers_total", "counter",
+    "Picks answered by something that is not an eligible backend.", "policy_bad_answers_total" },
+  { "pool_policy_nil_total", "counter", "Picks answered by nil.", "policy_nil_total" },
+  { "pool_fallbacks_total", "counter", "Picks the fallback answered instead of the policy.",
+    "fallbacks_total" },
+}
+
+local BACKEND = {
+  { "backend_eligible", "gauge", "1 if it takes new sessions.", flag "eligible" },
+  { "backend_weight", "gauge", "Effective weight.", "weight" },
+  { "backend_sessions_active", "gauge", "Sessions open or being connected.", "active" },
+  { "backend_sessions_limit", "gauge", "Most sessions at a time; 0 = no limit.", "max_sessions" },
+  { "backend_sessions_total", "counter", "Sessions connected.", "sessions_total" },
+  { "backend_in_bytes_total", "counter", "Bytes from clients.", "bytes_in_total" },
+  { "backend_out_bytes_total", "counter", "Bytes to clients.", "bytes_out_total" },
+  { "backend_picks_total", "counter", "Times it was chosen.", "picks_total" },
+  { "backend_connect_failures_total", "counter",
+    "Connects refused, unreachable or timed out.", "connect_failures_total" },
+  { "backend_connect_timeouts_total", "counter", "Connects timed out.", "connect_timeouts_total" },
+  { "backend_resets_total", "counter", "Sessions the backend reset.", "resets_total" },
+  { "backend_connect_average_seconds", "gauge",
+    "Moving average of the connect time; 0 = none yet.", seconds "connect_ms" },
+  { "backend_checks_total", "counter", "Health checks finished.", "checks_total" },
+  { "backend_checks_failed_total", "counter", "Health checks failed.", "checks_failed_total" },
+  { "backend_downs_total", "counter", "Changes from up to down.", "downs_total" },
+  { "backend_last_change_timestamp_seconds", "gauge", "Time of the last change of state.",
+    function(backend) return backend.changed_ms > 0 and backend.changed_ms / 1000 or nil end },
+}
+
+local WORKER = {
+  { "worker_sessions_active", "gauge", "Sessions open now.", "sessions" },
+  { "worker_heartbeat_age_seconds", "gauge", "Time since the worker's loop last turned.",
+    seconds "heartbeat_age_ms" },
+}
+
+local SCRIPT = {
+  { "script_calls_total", "counter", "Calls of the script.", "calls_total" },
+  { "script_errors_total", "counter", "Calls that raised an error.", "errors_total" },
+  { "script_memory_bytes", "gauge", "Memory of the script's Lua state.",
+    function(script) return script.kind ~= "policy" and script.memory_bytes or nil end },
+}
+
+-- Every series of one family stands together: items inside, families outside.
+local function head(out, name, kind, help)
+  out[#out + 1] = "# HELP " .. name .. " " .. help .. "\n# TYPE " .. name .. " " .. kind .. "\n"
+end
+
+local function write_family(out, spec, items, labels)
+  local name, field = "alacrity_" .. spec[1], spec[4]
+  local is_function = type(field) == "function"
+  local headed = false
+  for i = 1, #items do
+    local value
+    if is_function then value = field(items[i]) else value = items[i][field] end
+    if value then
+      if not headed then head(out, name, spec[2], spec[3]) end
+      headed = true
+      out[#out + 1] = name
+      out[#out + 1] = labels[i]
+      out[#out + 1] = sample(value)
+      out[#out + 1] = "\n"
+    end
+  end
+end
+
+local function write_families(out, specs, items, labels)
+  for _, spec in ipairs(specs) do write_family(out, spec, items, labels) end
+end
+
+-- One series for each of `words`; number(item, word) is its value.
+local function write_by_word(out, name, kind, help, word_label, words, items, labels, number)
+  if #items == 0 then return end
+  head(out, name, kind, help)
+  for i = 1, #items do
+    local open = name .. labels[i]:sub(1, -3) .. "," .. word_label .. '="'
+    for w = 1, #words do
+      out[#out + 1] = open
+      out[#out + 1] = words[w]
+      out[#out + 1] = '"} '
+      out[#out + 1] = sample(number(items[i], words[w]))
+      out[#out + 1] = "\n"
+    end
+  end
+end
+
+local function one_hot(field)
+  return function(item, word) return item[field] == word and 1 or 0 end
+end
+
+local function labels_of(items, describe)
+  local labels = {}
+  for i = 1, #items do labels[i] = "{" .. describe(items[i]) .. "} " end
+  return labels
+end
+
+local function listeners(out, items)
+  local labels = labels_of(items, function(l) return 'listener="' .. label(l.name) .. '"' end)
+  write_families(out, LISTENER, items, labels)
+  local reasons = {}
+  for reason in pairs(items[1] and items[1].ended or {}) do reasons[#reasons + 1] = reason end
+  table.sort(reasons)
+  write_by_word(out, "alacrity_listener_sessions_ended_total", "counter",
+    "Sessions ended, or refused, by reason.", "reason", reasons, items, labels,
+    function(listener, reason) return listener.ended[reason] end)
+end
+
+local function backends(out, pools)
+  local items, labels = {}, {}
+  for _, pool in ipairs(pools) do
+    local open = '{pool="' .. label(pool.name) .. '",backend="'
+    for _, backend in ipairs(pool.backends) do
+      items[#items + 1] = backend
+      labels[#labels + 1] = open .. label(backend.name) .. '"} '
+    end
+  end
+  write_by_word(out, "alacrity_backend_state", "gauge", "1 for the state the backend is in.",
+    "state", STATES, items, labels, one_hot "state")
+  write_by_word(out, "alacrity_backend_admin", "gauge", "1 for what the administrator asked for.",
+    "admin", ADMINS, items, labels, one_hot "admin")
+  write_families(out, BACKEND, items, labels)
+end
+
+return function(facts)
+  local out = {}
+  head(out, "alacrity_build_info", "gauge", "Version of the program; always 1.")
+  out[#out + 1] = 'alacrity_build_info{version="' .. label(facts.version) .. '"} 1\n'
+  write_families(out, PROCESS, { facts }, { " " })
+  listeners(out, facts.listeners)
+  write_families(out, POOL, facts.pools,
+    labels_of(facts.pools, function(pool) return 'pool="' .. label(pool.name) .. '"' end))
+  backends(out, facts.pools)
+  write_families(out, WORKER, facts.workers,
+    labels_of(facts.workers, function(worker) return 'worker="' .. worker.index .. '"' end))
+  write_families(out, SCRIPT, facts.scripts, labels_of(facts.scripts, function(script)
+    return 'kind="' .. label(script.kind) .. '",script="' .. label(script.path or script.name)
+      .. '",pool="' .. label(script.pool or "") .. '"'
+  end))
+  return table.concat(out)
+end

@@ -1,0 +1,259 @@
+/* Facts for service scripts: turns one struct facts into one plain Lua table. Control thread only:
+ * a call from any other (the builder's trial construction, a worker's policy) is refused with a Lua
+ * error. Counters become Lua numbers, exact below 2^53. */
+#include "lua/facts.h"
+
+#include <lauxlib.h>
+#include <pthread.h>
+
+#include "control/control.h"
+
+static struct control *bound;
+static pthread_t bound_thread;
+
+void facts_bind(struct control *control) {
+    bound = control;
+    bound_thread = pthread_self();
+}
+
+/* ---- fields of the table on top of the stack ---- */
+
+static void set_number(lua_State *lua, const char *field, double value) {
+    lua_pushnumber(lua, value);
+    lua_setfield(lua, -2, field);
+}
+
+static void set_count(lua_State *lua, const char *field, uint64_t value) {
+    set_number(lua, field, (double)value);
+}
+
+static void set_counter(lua_State *lua, const char *field, const counter *value) {
+    set_count(lua, field, counter_get(value));
+}
+
+static void set_string(lua_State *lua, const char *field, const char *value) {
+    if (value != NULL) { /* else the field stays nil */
+        lua_pushstring(lua, value);
+        lua_setfield(lua, -2, field);
+    }
+}
+
+static void set_boolean(lua_State *lua, const char *field, bool value) {
+    lua_pushboolean(lua, value);
+    lua_setfield(lua, -2, field);
+}
+
+/* ---- one table each ---- */
+
+static const char *admin_word(enum backend_admin admin) {
+    switch (admin) {
+    case ADMIN_DRAIN:
+        return "drain";
+    case ADMIN_MAINT:
+        return "maint";
+    case ADMIN_READY:
+        break;
+    }
+    return "ready";
+}
+
+static void push_backend(lua_State *lua, const struct facts_backend *backend) {
+    const struct slot *slot = backend->slot;
+    lua_createtable(lua, 0, 24);
+    set_string(lua, "name", backend->config->name);
+    set_string(lua, "address", slot->script.address);
+    set_string(lua, "configured_address", backend->config->address_text);
+    set_string(lua, "state", state_word(backend->state));
+    set_string(lua, "admin", admin_word(backend->admin));
+    set_boolean(lua, "eligible", slot_is_eligible(slot));
+    set_count(lua, "weight", backend->weight);
+    set_count(lua, "configured_weight", backend->config->weight);
+    set_count(lua, "max_sessions", backend->config->max_sessions);
+    set_count(lua, "active", backend->active);
+    set_counter(lua, "sessions_total", &backend->sum.sessions_total);
+    set_counter(lua, "bytes_in_total", &backend->sum.bytes_in);
+    set_counter(lua, "bytes_out_total", &backend->sum.bytes_out);
+    set_counter(lua, "picks_total", &backend->sum.picked);
+    set_counter(lua, "connect_failures_total", &backend->sum.connect_failures);
+    set_counter(lua, "connect_timeouts_total", &backend->sum.connect_timeouts);
+    set_counter(lua, "resets_total", &backend->sum.resets);
+    set_number(lua, "connect_ms", (double)backend->connect_ewma_ms);
+    set_count(lua, "checks_total", atomic_load_explicit(&slot->checks_total, memory_order_relaxed));
+    set_count(lua, "checks_failed_total",
+              atomic_load_explicit(&slot->checks_failed, memory_order_relaxed));
+    set_count(lua, "downs_total",
+              atomic_load_explicit(&slot->transitions_down, memory_order_relaxed));
+    set_number(lua, "changed_ms", (double)backend->changed_wall_ms);
+    set_string(lua, "reason", backend->reason);
+}
+
+static void push_pool(lua_State *lua, const struct facts_pool *pool) {
+    const struct pool_config *config = pool->pool->config;
+    uint64_t active = 0;
+    lua_createtable(lua, 0, 24);
+    set_string(lua, "name", config->name);
+    set_string(lua, "policy", config->policy.name);
+    set_string(lua, "fallback", config->fallback);
+    if (config->check.enabled) {
+        set_string(lua, "check", config->check.script.name);
+    }
+    set_count(lua, "retries", config->retries);
+    set_counter(lua, "sessions_total", &pool->sum.sessions_total);
+    set_counter(lua, "bytes_in_total", &pool->sum.bytes_in);
+    set_counter(lua, "bytes_out_total", &pool->sum.bytes_out);
+    set_counter(lua, "retries_total", &pool->sum.retries);
+    set_counter(lua, "picks_total", &pool->sum.picks);
+    set_counter(lua, "policy_errors_total", &pool->sum.policy_errors);
+    set_counter(lua, "policy_bad_answers_total", &pool->sum.policy_bad_answers);
+    set_counter(lua, "policy_nil_total", &pool->sum.policy_nil);
+    set_counter(lua, "fallbacks_total", &pool->sum.fallbacks);
+    set_counter(lua, "no_backend_total", &pool->sum.no_backend);
+    set_count(lua, "backends_eligible", pool->eligible_count);
+    lua_createtable(lua, (int)pool->backend_count, 0);
+    for (uint32_t i = 0; i < pool->backend_count; i++) {
+        push_backend(lua, &pool->backends[i]);
+        lua_rawseti(lua, -2, (int)i + 1);
+        active += pool->backends[i].active;
+    }
+    lua_setfield(lua, -2, "backends");
+    set_count(lua, "sessions_active", active);
+}
+
+static void push_listener(lua_State *lua, const struct facts *facts,
+                          const struct facts_listener *listener) {
+    const struct listener_config *config = listener->listener->config;
+    lua_createtable(lua, 0, 12);
+    set_string(lua, "name", config->name);
+    lua_createtable(lua, (int)config->bind_count, 0);
+    for (uint32_t i = 0; i < config->bind_count; i++) {
+        lua_pushstring(lua, config->binds[i].text);
+        lua_rawseti(lua, -2, (int)i + 1);
+    }
+    lua_setfield(lua, -2, "bind");
+    if (config->pool >= 0 && (uint32_t)config->pool < facts->pool_count) {
+        set_string(lua, "pool", facts->pools[config->pool].pool->config->name);
+    } else {
+        set_string(lua, "service", config->service.name);
+    }
+    set_count(lua, "max_sessions", config->max_sessions);
+    set_count(lua, "sessions_active", listener->active);
+    set_counter(lua, "sessions_total", &listener->sum.sessions_total);
+    set_counter(lua, "bytes_in_total", &listener->sum.bytes_in);
+    set_counter(lua, "bytes_out_total", &listener->sum.bytes_out);
+    lua_createtable(lua, 0, REASON_COUNT);
+    for (uint32_t i = 0; i < REASON_COUNT; i++) {
+        set_counter(lua, session_reason_word((enum session_reason)i), &listener->sum.ended[i]);
+    }
+    lua_setfield(lua, -2, "ended");
+}
+
+static void push_worker(lua_State *lua, const struct facts_worker *worker) {
+    lua_createtable(lua, 0, 3);
+    set_count(lua, "index", worker->index);
+    set_count(lua, "sessions", worker->sessions);
+    set_count(lua, "heartbeat_age_ms", worker->heartbeat_age_ms);
+}
+
+static void push_script(lua_State *lua, const struct facts *facts, uint32_t index) {
+    const struct script_info *script = &facts->scripts[index];
+    lua_createtable(lua, 0, 13);
+    set_string(lua, "kind", script->kind);
+    set_string(lua, "name", script->name);
+    set_string(lua, "path", script->path);
+    set_count(lua, "version", script->version);
+    set_count(lua, "calls_total", script->calls);
+    set_count(lua, "errors_total", script->errors);
+    set_count(lua, "memory_bytes", script->memory_bytes);
+    set_string(lua, "last_error", script->last_error);
+    if (index < facts->pool_count) { /* a policy: see struct facts */
+        const struct facts_pool *pool = &facts->pools[index];
+        set_string(lua, "pool", pool->pool->config->name);
+        set_counter(lua, "bad_answers_total", &pool->sum.policy_bad_answers);
+        set_counter(lua, "nil_answers_total", &pool->sum.policy_nil);
+        set_counter(lua, "fallbacks_total", &pool->sum.fallbacks);
+    }
+}
+
+static void push_facts(lua_State *lua, const struct facts *facts) {
+    lua_createtable(lua, 0, 16);
+    set_string(lua, "version", ALACRITY_VERSION);
+    set_count(lua, "configuration", facts->configuration);
+    set_count(lua, "now_ms", facts->now_wall_ms);
+    set_count(lua, "uptime_ms", facts->uptime_ms);
+    set_count(lua, "reloads_total", facts->reloads_total);
+    set_count(lua, "reloads_failed_total", facts->reloads_failed);
+    set_count(lua, "log_dropped_total", facts->log_dropped);
+    set_boolean(lua, "draining", facts->draining);
+
+    lua_createtable(lua, (int)facts->listener_count, 0);
+    for (uint32_t i = 0; i < facts->listener_count; i++) {
+        push_listener(lua, facts, &facts->listeners[i]);
+        lua_rawseti(lua, -2, (int)i + 1);
+    }
+    lua_setfield(lua, -2, "listeners");
+
+    lua_createtable(lua, (int)facts->pool_count, 0);
+    for (uint32_t i = 0; i < facts->pool_count; i++) {
+        push_pool(lua, &facts->pools[i]);
+        lua_rawseti(lua, -2, (int)i + 1);
+    }
+    lua_setfield(lua, -2, "pools");
+
+    lua_createtable(lua, (int)facts->worker_count, 0);
+    for (uint32_t i = 0; i < facts->worker_count; i++) {
+        push_worker(lua, &facts->workers[i]);
+        lua_rawseti(lua, -2, (int)i + 1);
+    }
+    lua_setfield(lua, -2, "workers");
+
+    lua_createtable(lua, (int)facts->script_count, 0);
+    for (uint32_t i = 0; i < facts->script_count; i++) {
+        push_script(lua, facts, i);
+        lua_rawseti(lua, -2, (int)i + 1);
+    }
+    lua_setfield(lua, -2, "scripts");
+
+    lua_createtable(lua, 0, 3);
+    set_count(lua, "slots", facts->arena_slots);
+    set_count(lua, "pools", facts->arena_pools);
+    set_count(lua, "listeners", facts->arena_listeners);
+    lua_setfield(lua, -2, "arena");
+}
+
+/* ---- the function ---- */
+
+/* Argument: where the facts stand. Raises only when memory is out. */
+static int facts_table(lua_State *lua) {
+    struct facts *const *facts = lua_touserdata(lua, 1);
+    push_facts(lua, *facts);
+    return 1;
+}
+
+/* alacrity.facts() -> table. What can raise is done before the facts are taken or inside the
+ * protected call, so that running out of Lua memory does not leak them. */
+static int facts_function(lua_State *lua) {
+    struct facts *facts = NULL;
+    if (bound == NULL || !pthread_equal(pthread_self(), bound_thread)) {
+        return luaL_error(lua, "alacrity.facts() answers only while a service serves");
+    }
+    lua_settop(lua, 0);
+    lua_pushcfunction(lua, facts_table);
+    lua_pushlightuserdata(lua, (void *)&facts);
+    facts = facts_collect(bound);
+    if (facts == NULL) {
+        return luaL_error(lua, "alacrity.facts(): out of memory");
+    }
+    int status = lua_pcall(lua, 1, 1, 0);
+    facts_free(facts);
+    return status == 0 ? 1 : lua_error(lua);
+}
+
+int facts_open(lua_State *lua) {
+    bool into_table = lua_istable(lua, -1);
+    lua_pushcfunction(lua, facts_function);
+    if (into_table) {
+        lua_pushvalue(lua, -1);
+        lua_setfield(lua, -3, "facts");
+    }
+    return 1;
+}
