@@ -11,8 +11,8 @@
 
 #define HOST_BYTES 256 /* a DNS name has at most 253 letters */
 
-__attribute__((format(printf, 3, 4))) static enum address_kind
-bad(char *error, size_t error_bytes, const char *format, ...) {
+__attribute__((format(printf, 3, 4))) static enum address_kind bad(char *error, size_t error_bytes,
+                                                                   const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(error, error_bytes, format, arguments);
@@ -82,8 +82,9 @@ static bool split(const char *text, char host[HOST_BYTES], uint16_t *port, char 
     }
     size_t length = (size_t)(end - start);
     if (length == 0 || length >= HOST_BYTES) {
-        (void)bad(error, error_bytes, length == 0 ? "'%s' has no host; write HOST:PORT, or *:PORT"
-                                                  : "the host of '%s' is too long; write HOST:PORT",
+        (void)bad(error, error_bytes,
+                  length == 0 ? "'%s' has no host; write HOST:PORT, or *:PORT"
+                              : "the host of '%s' is too long; write HOST:PORT",
                   text);
         return false;
     }
@@ -201,7 +202,8 @@ bool address_resolve(const char *text, struct address *out, char *error, size_t 
     return true;
 }
 
-/* A link-local address means nothing without its interface, so the scope is printed (as a number). */
+/* A link-local address means nothing without its interface, so the scope is printed (as a number).
+ */
 static void format_v6_host(const struct address *address, char *out, size_t bytes) {
     char host[INET6_ADDRSTRLEN];
     if (IN6_IS_ADDR_V4MAPPED(&address->v6.sin6_addr)) {
@@ -294,11 +296,9 @@ bool address_equal(const struct address *a, const struct address *b) {
     }
     switch (a->any.sa_family) {
     case AF_INET:
-        return a->v4.sin_port == b->v4.sin_port &&
-               a->v4.sin_addr.s_addr == b->v4.sin_addr.s_addr;
+        return a->v4.sin_port == b->v4.sin_port && a->v4.sin_addr.s_addr == b->v4.sin_addr.s_addr;
     case AF_INET6:
-        return a->v6.sin6_port == b->v6.sin6_port &&
-               a->v6.sin6_scope_id == b->v6.sin6_scope_id &&
+        return a->v6.sin6_port == b->v6.sin6_port && a->v6.sin6_scope_id == b->v6.sin6_scope_id &&
                memcmp(&a->v6.sin6_addr, &b->v6.sin6_addr, sizeof a->v6.sin6_addr) == 0;
     default:
         return a->length == b->length && memcmp(&a->local, &b->local, a->length) == 0;

@@ -28,15 +28,15 @@
 #define RING_BYTES (256u * 1024u) /* a power of two: positions wrap by masking */
 #define RINGS 128u                /* workers, control, builder and to spare */
 #define BATCH_BYTES (64u * 1024u)
-#define GATHER_US 2000u       /* the writer naps this long between batches instead of being woken */
+#define GATHER_US 2000u /* the writer naps this long between batches instead of being woken */
 #define STOP_PATIENCE_MS 1000u /* how long log_stop lets a sink that takes nothing block */
 
 #define SINK_OFF (-1)
 #define SINK_UNCHANGED (-2)
 
 struct ring {
-    /* Bytes ever written and taken. `head` is the producer's: release publishes the bytes before it.
-     * `tail` is the writer's: release gives the room back. */
+    /* Bytes ever written and taken. `head` is the producer's: release publishes the bytes before
+     * it. `tail` is the writer's: release gives the room back. */
     _Alignas(64) _Atomic uint64_t head;
     _Alignas(64) _Atomic uint64_t tail;
     _Alignas(64) _Atomic uint64_t dropped; /* lines; the producer's */
@@ -58,10 +58,11 @@ static _Atomic uint32_t line_format = LOG_TEXT;
 static _Atomic int next_sink = SINK_UNCHANGED; /* handed from control to the writer */
 static char *file_name;                        /* to reopen; NULL = no file; control's */
 
-static int sink = STDERR_FILENO;         /* writer's */
-static bool sink_is_file;                /* a regular file: it never blocks for long; writer's */
-static _Atomic uint64_t lost;            /* lines a sink did not take; writer's */
-static uint64_t reported;                /* lost or dropped lines the log told of; writer's */
+static int sink = STDERR_FILENO; /* writer's */
+static bool sink_is_file;        /* a regular file: it never blocks for long; writer's */
+static _Atomic uint64_t lost;    /* lines a sink did not take; writer's */
+static uint64_t reported;        /* lost or dropped lines the log told of; writer's */
+static uint64_t stop_seen_ms;    /* when a blocked sink first held up the end; writer's */
 
 static _Thread_local struct ring *own_ring;
 static _Thread_local char thread_name[32] = "other";
@@ -120,9 +121,8 @@ void log_thread(const char *name) {
             memset(fresh, 0, offsetof(struct ring, bytes));
             atomic_init(&fresh->taken, true);
             /* Release: the writer finds it initialised. */
-            if (atomic_compare_exchange_strong_explicit(&rings[i], &ring, fresh,
-                                                        memory_order_release,
-                                                        memory_order_acquire)) {
+            if (atomic_compare_exchange_strong_explicit(
+                    &rings[i], &ring, fresh, memory_order_release, memory_order_acquire)) {
                 own_ring = fresh;
                 return;
             }
@@ -241,7 +241,6 @@ static void take_next_sink(void) {
 
 /* Waits until the sink takes a line. False: give up, there is another sink or an end to come to. */
 static bool wait_for_sink(void) {
-    uint64_t stop_seen_ms = 0;
     struct pollfd ready = {.fd = sink, .events = POLLOUT};
     for (;;) {
         if (poll(&ready, 1, 50) > 0) {
@@ -305,7 +304,11 @@ static bool write_batch(const char *bytes, size_t length) {
 
 static bool drain_ring(struct ring *ring, char *batch) {
     size_t length = ring_take(ring, batch);
-    return length > 0 && write_batch(batch, length);
+    if (length == 0) {
+        return false;
+    }
+    take_next_sink(); /* what was logged after log_configure goes to the new target */
+    return write_batch(batch, length);
 }
 
 __attribute__((format(printf, 3, 4))) static void
@@ -387,6 +390,7 @@ static void *writer_main(void *argument) {
 bool log_start(void) {
     sigset_t all, before;
     atomic_store(&stopping, false);
+    stop_seen_ms = 0;
     sigfillset(&all);
     /* The writer takes no signals: they are control's, and SIGPIPE is only an error of write(). */
     pthread_sigmask(SIG_SETMASK, &all, &before);

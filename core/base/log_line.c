@@ -113,8 +113,7 @@ static bool needs_quotes(const char *value) {
 }
 
 static void format_text(struct log_line *line, enum log_level level, const char *event,
-                        const struct log_field *fields, uint32_t field_count,
-                        const char *message) {
+                        const struct log_field *fields, uint32_t field_count, const char *message) {
     put_time(line);
     put(line, " ", 1);
     put_string(line, log_level_word(level));

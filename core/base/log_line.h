@@ -9,7 +9,8 @@
 
 #include "base/log.h"
 
-#define LOG_LINE_BYTES 4096u /* the longest line with its newline; = PIPE_BUF, so it is never torn */
+#define LOG_LINE_BYTES                                                                             \
+    4096u /* the longest line with its newline; = PIPE_BUF, so it is never torn */
 
 struct log_line {
     size_t length;

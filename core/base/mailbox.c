@@ -7,8 +7,7 @@
 static void deliver_all(struct mailbox *mailbox) {
     /* Acquire pairs with the release of mailbox_post: what the poster wrote into a mail is seen.
      * The exchange heads the whole release sequence, so this holds for every mail taken. */
-    struct mail *newest =
-        atomic_exchange_explicit(&mailbox->head, NULL, memory_order_acquire);
+    struct mail *newest = atomic_exchange_explicit(&mailbox->head, NULL, memory_order_acquire);
     struct mail *oldest = NULL;
     while (newest != NULL) {
         struct mail *older = newest->next;

@@ -65,10 +65,9 @@ void text_vformat(struct text *text, const char *format, va_list arguments) {
     va_list again;
     va_copy(again, arguments);
     size_t room = text->capacity - text->length;
-    int written = text->failed
-                      ? -1
-                      : vsnprintf(room > 0 ? text->bytes + text->length : NULL, room, format,
-                                  arguments);
+    int written = text->failed ? -1
+                               : vsnprintf(room > 0 ? text->bytes + text->length : NULL, room,
+                                           format, arguments);
     if (written < 0) {
         text->failed = true;
     } else if ((size_t)written < room) {
@@ -149,8 +148,8 @@ void text_json_bytes(struct text *text, const char *bytes, size_t length) {
     text_append(text, "\"", 1);
     for (size_t i = 0; i < length;) {
         size_t sequence = utf8_sequence(bytes + i, length - i);
-        bool escape = sequence == 1 &&
-                      (all[i] < 0x20 || all[i] == 0x7F || all[i] == '"' || all[i] == '\\');
+        bool escape =
+            sequence == 1 && (all[i] < 0x20 || all[i] == 0x7F || all[i] == '"' || all[i] == '\\');
         if (sequence > 0 && !escape) {
             i += sequence;
             continue;

@@ -161,6 +161,7 @@ static bool prepare_to_publish(struct conductor *conductor, struct build *build)
                                    .suspect = on_suspect,
                                    .drained = on_drained};
     while (control->worker_count < build->plan_count) {
+        arena_use_workers(control->arena, control->worker_count + 1);
         struct worker *worker = worker_start(control->worker_count, control->arena, &events);
         if (worker == NULL) {
             messages_add(&build->messages, at, "workers: worker %u cannot be started: %s",
@@ -168,7 +169,6 @@ static bool prepare_to_publish(struct conductor *conductor, struct build *build)
             return false;
         }
         control->workers[control->worker_count++] = worker;
-        arena_use_workers(control->arena, control->worker_count);
     }
     if (!log_configure(&snapshot->log)) {
         messages_add(&build->messages, at, "log.target: cannot open %s: %s", snapshot->log.target,

@@ -1,9 +1,9 @@
 /* The shared memory that holds slots, facts of pools and listeners, and counter rows; and the
  * builder's books about it (names, free entries), which are private memory.
  *
- * Layout of the memfd: slots | pool facts | listener facts | rows of worker 0 | rows of worker 1 ...
- * Rows are grouped by worker, so that a worker that never runs costs no memory. Reading an untouched
- * page of a memfd allocates it, therefore only rows below `workers` are ever looked at.
+ * Layout of the memfd: slots | pool facts | listener facts | rows of worker 0 | rows of worker 1
+ * ... Rows are grouped by worker, so that a worker that never runs costs no memory. Reading an
+ * untouched page of a memfd allocates it, therefore only rows below `workers` are ever looked at.
  *
  * Taking, giving and sweeping run on the builder; everything else on any thread. */
 #include "pool/arena.h"
@@ -149,8 +149,8 @@ struct pool_row *arena_pool_row(struct arena *arena, const struct pool_facts *po
 
 struct listener_row *arena_listener_row(struct arena *arena, const struct listener_facts *listener,
                                         uint32_t worker) {
-    char *rows = arena->memory + ROWS_OFFSET + worker * WORKER_BYTES + SLOT_ROWS_BYTES +
-                 POOL_ROWS_BYTES;
+    char *rows =
+        arena->memory + ROWS_OFFSET + worker * WORKER_BYTES + SLOT_ROWS_BYTES + POOL_ROWS_BYTES;
     return (struct listener_row *)(void *)rows + listener_index(arena, listener);
 }
 
@@ -284,7 +284,8 @@ struct slot *arena_take_slot(struct arena *arena, struct pool_facts *pool, const
     atomic_store_explicit(&slot->pool_facts, pool_index(arena, pool), memory_order_relaxed);
     book_link(book, hash, index);
     refer(&slot->references);
-    refer(&pool->references); /* until the slot is recycled: its last session writes the pool's row */
+    refer(
+        &pool->references); /* until the slot is recycled: its last session writes the pool's row */
     return slot;
 }
 
@@ -408,7 +409,8 @@ static bool listener_is_idle(const struct arena *arena, const struct listener_fa
 }
 
 void arena_sweep(struct arena *arena) {
-    /* Slots before pools, as a slot holds a reference to its pool. An empty name marks a free entry. */
+    /* Slots before pools, as a slot holds a reference to its pool. An empty name marks a free
+     * entry. */
     for (uint32_t i = 0; i < arena->slots.touched; i++) {
         struct slot *slot = slots_of(arena) + i;
         /* Acquire pairs with the release by which a session's end lowers `active`: what it wrote

@@ -2,8 +2,8 @@
  * table must be kept. They answer a position in what the view offers. Run on the thread that owns
  * the view.
  *
- * Maglev and ring are tables over the eligible set, built at the first use after the set or a weight
- * changed, at most 65537 entries of 2 bytes and about 33000 of 8. Building takes up to some
+ * Maglev and ring are tables over the eligible set, built at the first use after the set or a
+ * weight changed, at most 65537 entries of 2 bytes and about 33000 of 8. Building takes up to some
  * milliseconds for 1000 backends. Members are ordered and hashed by name, so that nodes whose
  * configurations list them differently agree. Tried and full backends stay in the tables and are
  * walked past: a retry moves nobody else. Without memory for a table, hash modulo count answers. */
@@ -47,8 +47,7 @@ static int32_t least(const struct alacrity_pool *pool) {
     uint64_t best_load = 0, best_weight = 0;
     for (uint32_t left = count; left > 0; left--) {
         const struct alacrity_backend *backend = offered[index];
-        uint64_t load =
-            (uint64_t)atomic_load_explicit(&backend->active, memory_order_relaxed) + 1;
+        uint64_t load = (uint64_t)atomic_load_explicit(&backend->active, memory_order_relaxed) + 1;
         uint64_t weight = weight_of(backend); /* 0 only until the view is rebuilt */
         /* load / weight < best_load / best_weight, without dividing */
         if (weight > 0 && (best < 0 || load * best_weight < best_load * weight)) {
@@ -219,7 +218,8 @@ static int32_t select_maglev(const struct alacrity_pool *pool, uint32_t hash) {
 /* ---- ring (consistent hashing as in ketama) ---- */
 
 #define RING_POINTS_PER_WEIGHT 160u
-#define RING_POINTS 32768u /* most points, when weights or members are many; each has at least one */
+#define RING_POINTS                                                                                \
+    32768u /* most points, when weights or members are many; each has at least one */
 
 struct ring {
     uint64_t signature;

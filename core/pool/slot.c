@@ -1,8 +1,8 @@
 /* A backend's facts: deriving its state, and what workers learn from connects.
  *
- * Memory order: the parts (health, admin, presence, weight) are single words that may be read alone,
- * so most accesses are relaxed. Two orders matter and are explained where they are used: the store
- * of the derived state, and the pool's generation, which publishes both to the workers. */
+ * Memory order: the parts (health, admin, presence, weight) are single words that may be read
+ * alone, so most accesses are relaxed. Two orders matter and are explained where they are used: the
+ * store of the derived state, and the pool's generation, which publishes both to the workers. */
 #include "pool/slot.h"
 
 #include <stddef.h>
@@ -87,11 +87,9 @@ bool slot_is_listed(const struct slot *slot) {
 }
 
 bool slot_is_eligible(const struct slot *slot) {
-    uint32_t most =
-        atomic_load_explicit(&slot->script.view.max_sessions, memory_order_relaxed);
-    return slot_is_listed(slot) &&
-           (most == 0 ||
-            atomic_load_explicit(&slot->script.view.active, memory_order_relaxed) < most);
+    uint32_t most = atomic_load_explicit(&slot->script.view.max_sessions, memory_order_relaxed);
+    return slot_is_listed(slot) && (most == 0 || atomic_load_explicit(&slot->script.view.active,
+                                                                      memory_order_relaxed) < most);
 }
 
 bool slot_connect_failed(struct slot *slot, struct pool_facts *pool, uint32_t limit) {
@@ -124,8 +122,7 @@ void slot_connected(struct slot *slot, float connect_ms) {
         connect_ms = 0.001f;
     }
     /* Two workers may overwrite each other; an average can afford to lose a sample. */
-    float average =
-        atomic_load_explicit(&slot->script.view.connect_ewma_ms, memory_order_relaxed);
+    float average = atomic_load_explicit(&slot->script.view.connect_ewma_ms, memory_order_relaxed);
     average = average > 0 ? average + (connect_ms - average) / 8 : connect_ms;
     atomic_store_explicit(&slot->script.view.connect_ewma_ms, average, memory_order_relaxed);
 }

@@ -6,7 +6,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/log.h"
 #include "session/session.h"
 
 /* Asks the pool's policy; anything but an eligible backend goes to the fallback. NULL: nobody. */
@@ -112,9 +111,6 @@ static void attempt_failed(struct session *session, int error) {
     uint32_t limit = session->dial->pool->config->suspect_after;
     if (limit > 0 && !is_local_shortage(error) &&
         slot_connect_failed(slot, session->pool, limit)) {
-        log_message(LOG_WARNING, "health",
-                    "backend %s/%s is suspect: %u connects in a row failed, last: %s",
-                    slot->script.pool, slot->script.name, limit, strerror(error));
         plane->on_suspect(plane, slot);
     }
     session->slot = NULL;

@@ -22,7 +22,7 @@
 #endif
 
 #define ALACRITY_NAME_BYTES 64    /* names of listeners, pools, backends, with the final NUL */
-#define ALACRITY_ADDRESS_BYTES 112 /* "unix:" + sun_path, or [IPv6]:port, with the final NUL */
+#define ALACRITY_ADDRESS_BYTES 116 /* "unix:" + sun_path (108), or [IPv6]:port, with the final NUL */
 
 /* cdef begin */
 /* One server of a pool, as a script sees it: the head of its slot (core/pool/slot.h). */

@@ -23,8 +23,7 @@ static const struct {
 START_TEST(numeric_addresses_go_there_and_back) {
     struct address address, again;
     char error[200], text[ALACRITY_ADDRESS_BYTES];
-    ck_assert_int_eq(address_parse(good[_i].text, &address, error, sizeof(error)),
-                     ADDRESS_NUMERIC);
+    ck_assert_int_eq(address_parse(good[_i].text, &address, error, sizeof(error)), ADDRESS_NUMERIC);
     address_format(&address, text, sizeof(text));
     ck_assert_str_eq(text, good[_i].formatted);
     ck_assert_int_eq(address_parse(text, &again, error, sizeof(error)), ADDRESS_NUMERIC);
@@ -37,10 +36,34 @@ START_TEST(numeric_addresses_go_there_and_back) {
 END_TEST
 
 static const char *const bad[] = {
-    "", ":", ":80", "127.0.0.1", "127.0.0.1:", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:-1",
-    "127.0.0.1:8x", "127.0.0.1: 80", "127.0.0.1:99999999999999999999", "256.0.0.1:80", "1.2.3:80",
-    "::1:80", "[::1]", "[::1]80", "[::1", "[::g]:80", "[127.0.0.1]:80", "[]:80", "unix:", "unix:@",
-    "unix:relative", "a b:80", "a..b:80", "-a:80", "a/b:80", "a\nb:80",
+    "",
+    ":",
+    ":80",
+    "127.0.0.1",
+    "127.0.0.1:",
+    "127.0.0.1:0",
+    "127.0.0.1:65536",
+    "127.0.0.1:-1",
+    "127.0.0.1:8x",
+    "127.0.0.1: 80",
+    "127.0.0.1:99999999999999999999",
+    "256.0.0.1:80",
+    "1.2.3:80",
+    "::1:80",
+    "[::1]",
+    "[::1]80",
+    "[::1",
+    "[::g]:80",
+    "[127.0.0.1]:80",
+    "[]:80",
+    "unix:",
+    "unix:@",
+    "unix:relative",
+    "a b:80",
+    "a..b:80",
+    "-a:80",
+    "a/b:80",
+    "a\nb:80",
 };
 
 START_TEST(bad_addresses_are_refused_with_advice) {
@@ -75,7 +98,7 @@ START_TEST(the_longest_socket_path_fits_and_one_more_does_not) {
     path[112] = '\0';
     ck_assert_int_eq(address_parse(path, &address, error, sizeof(error)), ADDRESS_NUMERIC);
     address_format(&address, text, sizeof(text));
-    ck_assert_str_eq(text, path); /* 112 bytes with the NUL would lose a byte: see ADDRESS_BYTES */
+    ck_assert_str_eq(text, path);
     strcat(path, "p");
     ck_assert_int_eq(address_parse(path, &address, error, sizeof(error)), ADDRESS_BAD);
 }
