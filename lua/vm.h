@@ -14,7 +14,9 @@
 
 #include "base/messages.h"
 #include "config/snapshot.h"
-#include "scripting.h"
+#include "core/scripting.h"
+
+#define LUA_TCDATA 10 /* lua_type() of an ffi object; lua.h has no name for it */
 
 enum script_kind { SCRIPT_POLICY, SCRIPT_CHECK, SCRIPT_SERVICE, SCRIPT_KIND_COUNT };
 
@@ -23,30 +25,46 @@ struct vm {
     lua_State *lua;
     struct script_host *host;
     struct vm *next;
-    const char *path; /* NULL: the stock scripts' state; else owned copy of the script's path */
+    char *path;           /* NULL: the stock scripts' state; else owned copy of the script's path */
+    char *name;           /* of the script as the configuration writes it; NULL: stock */
+    int handler_ref;      /* registry: guard.c's message handler */
+    int prelude_ref;      /* registry: the table of functions prelude.lua returned */
+    char traceback[1024]; /* of the last error in this state; guard.c writes it */
+    bool loading;         /* a script is loaded or constructed: require may read files */
     uint64_t calls, errors;
     char last_error[256];
 };
 
 struct script_host {
-    struct vm *states;          /* list */
+    struct vm *states; /* list */
     const struct snapshot *snapshot;
     struct arena *arena;
-    struct ev_loop *loop;       /* control's; NULL for workers */
-    struct script *scripts;     /* loaded scripts, list; see vm.c */
-    void *runtime;              /* coroutine runtime of control's host (lua/runtime.c) */
+    struct ev_loop *loop;    /* control's; NULL for workers */
+    struct script *scripts;  /* loaded scripts, list, newest first; see vm.c */
+    struct policy *policies; /* all of the host, list; see policy.c */
+    void *runtime;           /* coroutine runtime of control's host (lua/runtime.c) */
 };
+
+#define SCRIPT_SEEN_ERRORS 8
 
 /* A loaded script: its module table, for making instances. */
 struct script {
     struct script *next;
     struct vm *vm;
     enum script_kind kind;
-    char *name, *path; /* path NULL = stock */
+    char *name, *path; /* path NULL = stock; name as the configuration writes it */
     int module_ref;    /* registry reference of the table it returned */
     uint64_t calls, errors;
     char last_error[256];
+    uint32_t seen[SCRIPT_SEEN_ERRORS]; /* hashes of messages whose traceback was logged */
+    uint32_t seen_next;
 };
+
+/* Builder. A host without states; they are made as scripts need them. NULL: messages. */
+struct script_host *vm_host_new(const struct snapshot *snapshot, struct arena *arena,
+                                struct ev_loop *loop, struct messages *messages);
+/* Builder. Closes every state. Runtime and policies must be freed before. */
+void vm_host_free(struct script_host *host);
 
 /* Finds (loading it on first use) the script `use` names, in the right state of the host. NULL:
  * messages (file:line of the script, or the position of `use` when it is missing or of the wrong
@@ -62,8 +80,29 @@ int vm_instance(struct script *script, const struct script_use *use, struct mess
  * "checks", "services" or "alacrity" (the library). NULL: there is none of that name. */
 const char *vm_builtin(const char *folder, const char *name, size_t *length);
 
+/* Names of what is built in, of "policies", "checks" or "services": sorted, NULL-terminated, for
+ * the life of the process. Any thread. NULL: no such folder, or out of memory. */
+const char *const *vm_stock_names(const char *folder);
+
 /* Finishes an error: counts it in the script, logs script:line, hook and message (rate-limited; the
  * traceback once per distinct message), pops the error value. */
 void vm_report_error(struct script *script, lua_State *thread, const char *hook);
+
+/* For what may go wrong on the builder: adds the error value on top of `thread` as a message that
+ * begins with script:line, says what was going on and for which use (its position), and pops it. */
+void vm_add_error(struct script *script, lua_State *thread, const char *doing,
+                  const struct script_use *use, struct messages *messages);
+
+/* ---- for bindings; these raise Lua errors, so only under a guarded call ---- */
+
+/* Pushes the table that `require(name)` answers, e.g. "alacrity"; nil when there is none yet. */
+void vm_push_module(struct vm *vm, lua_State *lua, const char *name);
+/* Pops a value off vm->lua, which `require(name)` answers from now on, e.g. "alacrity.net". */
+void vm_set_module(struct vm *vm, const char *name);
+
+/* Push what scripts see of a thing. The thing must outlive the state (a slot always does). */
+void vm_push_backend(struct vm *vm, lua_State *lua, const struct alacrity_backend *backend);
+void vm_push_pool(struct vm *vm, lua_State *lua, const struct alacrity_pool *pool);
+void vm_push_ctx(struct vm *vm, lua_State *lua, const struct alacrity_ctx *ctx);
 
 #endif

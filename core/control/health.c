@@ -1,16 +1,14 @@
 /* Health: the check schedule, and every change of a slot's health, admin, presence and weight that
  * does not come from a worker. Runs on the control thread.
  *
- *                 first answer up                       fall failures in a row, or a drain wish
- *      STARTING ------------------> UP ---------------------------------------------> DOWN
- *         |  \                      | ^ \                                             ^ | ^
- *         |   `--- worker ---.      | |  `------------- rise successes in a row <-----|-'  |
- *         |                  v      v | one answer up                                 |    |
- *         |                  SUSPECT -'                                               |    |
- *         |                     `------------------ one answer down ------------------'    |
- *         `------------------------------ first answer down -------------------------------'
+ *      STARTING -> UP       the first answer is up
+ *      STARTING -> DOWN     the first answer is down
+ *      UP       -> DOWN     `fall` answers in a row are down, or one is a drain wish
+ *      DOWN     -> UP       `rise` answers in a row are up
+ *      UP, STARTING -> SUSPECT   connects failed in a row; a worker does this
+ *      SUSPECT  -> UP, DOWN      the next answer decides
  *
- * Workers turn UP or STARTING into SUSPECT (slot_connect_failed), so each transition here is a
+ * As workers may change the word at any time (slot_connect_failed), a transition here is a
  * compare-and-swap, decided anew when a worker came between. judge() is the only place that decides,
  * transition() the only one that tells. A script's error is no answer: the state is kept.
  *
@@ -100,10 +98,14 @@ static void count_one(_Atomic uint32_t *count) {
 
 /* ---- telling ---- */
 
+/* One line, and seen to be cut when it is. */
 static void write_reason(struct slot *slot, const char *reason) {
     int length = snprintf(slot->reason, sizeof(slot->reason), "%s", reason);
-    if (length >= (int)sizeof(slot->reason)) { /* cut, and seen to be */
+    if (length >= (int)sizeof(slot->reason)) {
         strcpy(slot->reason + sizeof(slot->reason) - sizeof("..."), "...");
+    }
+    for (char *c = slot->reason; *c != '\0'; c++) {
+        *c = (unsigned char)*c < ' ' || *c == 0x7F ? ' ' : *c;
     }
 }
 
@@ -111,12 +113,13 @@ static void write_changed(struct slot *slot) {
     atomic_store_explicit(&slot->changed_wall_ms, (int64_t)clock_wall_ms(), memory_order_relaxed);
 }
 
-static void tell(const struct slot *slot, enum log_level level, const char *from, const char *to) {
+static void tell(const struct slot *slot, enum log_level level, const char *from, const char *to,
+                 const char *reason) {
     const struct log_field fields[] = {
         LOG_STRING("pool", slot->script.pool), LOG_STRING("backend", slot->script.name),
-        LOG_STRING("from", from), LOG_STRING("to", to), LOG_STRING("reason", slot->reason)};
+        LOG_STRING("from", from), LOG_STRING("to", to), LOG_STRING("reason", reason)};
     log_fields(level, "health", fields, "backend %s/%s: %s -> %s: %s", slot->script.pool,
-               slot->script.name, from, to, slot->reason);
+               slot->script.name, from, to, reason);
 }
 
 /* slot->health was changed: everything that follows from it. */
@@ -131,10 +134,12 @@ static void transition(struct watch *watch, enum backend_health from, enum backe
     if (to == HEALTH_UP) { /* a whole new run for the workers' connects */
         atomic_store_explicit(&slot->failures_in_row, 0, memory_order_relaxed);
     }
-    write_reason(slot, reason);
-    write_changed(slot);
+    if (admin_of(slot) == ADMIN_READY) { /* else the state is the administrator's, and so is why */
+        write_reason(slot, reason);
+        write_changed(slot);
+    }
     slot_changed(slot, watch->pool->facts);
-    tell(slot, to == HEALTH_UP ? LOG_INFO : LOG_WARNING, health_word(from), health_word(to));
+    tell(slot, to == HEALTH_UP ? LOG_INFO : LOG_WARNING, health_word(from), health_word(to), reason);
 }
 
 /* ---- judging ---- */
@@ -539,7 +544,7 @@ void health_set_admin(struct health *health, struct slot *slot, enum backend_adm
     write_reason(slot, reason);
     write_changed(slot);
     slot_changed(slot, watch->pool->facts);
-    tell(slot, LOG_INFO, state_word(from), state_word(slot_state(slot)));
+    tell(slot, LOG_INFO, state_word(from), state_word(slot_state(slot)), slot->reason);
 }
 
 void health_set_weight(struct health *health, struct slot *slot, uint32_t weight) {

@@ -135,15 +135,18 @@ def command(*arguments, timeout=None):
 
 class Alacrity:
     """The balancer on a configuration given as YAML text (or a map). What the story leaves out is
-    added: an admin socket, JSON logs, two workers, and a listener `stats`."""
+    added: an admin socket, JSON logs, two workers, and a listener `stats`. `scripts` are files
+    to stand beside it."""
 
-    def __init__(self, config, *, descriptors=None, environment=None):
+    def __init__(self, config, *, scripts=None, descriptors=None, environment=None):
         self.folder = short_folder()
         self.file = self.folder / "alacrity.yaml"
         self.socket = self.folder / "admin.sock"
         self.stats_port = free_port()
         self.lines, self.heard = [], threading.Condition()
         self.write(config)
+        for name, text in (scripts or {}).items():
+            self.put(name, text)
         if descriptors:
             def limit():
                 resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
@@ -175,9 +178,10 @@ class Alacrity:
         self.file.write_text(yaml.safe_dump(full, sort_keys=False), encoding="utf-8")
 
     def put(self, name, text):
-        """Writes a script beside the configuration; call before the configuration that names it
-        is loaded."""
-        (self.folder / name).write_text(text, encoding="utf-8")
+        """Writes a script beside the configuration."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
 
     # -- life --
 

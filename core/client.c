@@ -1,0 +1,286 @@
+/* The command line's side of the admin socket: one request, one answer (docs/admin.md). Runs in a
+ * process of its own, without threads or loop. */
+#include "client.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/text.h"
+#include "config/snapshot.h"
+#include "control/commands.h"
+
+#define DEFAULT_SOCKET "/run/alacrity/admin.sock"
+#define PATIENCE_MS 10000 /* without a byte from the balancer; a reload may take as long as it likes */
+
+enum { EXIT_OK = 0, EXIT_REFUSED = 1, EXIT_USAGE = 2, EXIT_UNREACHABLE = 3 };
+
+static const char usage[] =
+    "Usage: alacrity COMMAND\n"
+    "\n"
+    "Running:\n"
+    "  run -f FILE          run with that configuration; `alacrity -f FILE` is the same\n"
+    "  demo                 run a demonstration that needs no file; --print shows its configuration\n"
+    "  check -f FILE        tell every mistake in a configuration; exit 0: there is none\n"
+    "  schema               print the JSON Schema of configurations; --markdown: their reference\n"
+    "  version, help        print the version, this text\n"
+    "\n"
+    "Asking a running balancer:\n";
+
+static const char usage_options[] =
+    "\n"
+    "Options of these:\n"
+    "  --json               answer as one JSON document\n"
+    "  --socket PATH        the admin socket; default $ALACRITY_SOCKET, else\n"
+    "                       " DEFAULT_SOCKET "\n"
+    "  -f, --file FILE      take the socket from that configuration\n"
+    "\n"
+    "Signals: HUP reloads, TERM and INT drain and stop, the second one stops at once, USR1 reopens\n"
+    "the log. Exit codes: 0 done, 1 refused or failed, 2 wrong command line, 3 no balancer could be\n"
+    "reached.\n";
+
+void client_usage(FILE *out) {
+    fputs(usage, out);
+    for (int i = 0; i < COMMAND_COUNT; i++) {
+        const struct command *command = &commands[i];
+        char line[96];
+        if (i == COMMAND_HELP) {
+            continue; /* the socket's own */
+        }
+        snprintf(line, sizeof(line), "%s%s%s%s%s", command->verb, command->action ? " " : "",
+                 command->action ? command->action : "", command->arguments[0] ? " " : "",
+                 command->arguments);
+        fprintf(out, "  %-*s %s\n", strlen(line) > 20 ? 27 : 20, line, command->summary);
+    }
+    fputs(usage_options, out);
+}
+
+struct options {
+    bool json;
+    const char *socket, *file;
+};
+
+/* Moves options out of the way: optind is then the first word. False: getopt told what is wrong. */
+static bool read_options(int argc, char **argv, struct options *options) {
+    static const struct option known[] = {{"json", no_argument, NULL, 'j'},
+                                          {"socket", required_argument, NULL, 's'},
+                                          {"file", required_argument, NULL, 'f'},
+                                          {0}};
+    int option;
+    optind = 0; /* from the start, also when main has used it */
+    while ((option = getopt_long(argc, argv, "f:", known, NULL)) != -1) {
+        switch (option) {
+        case 'j':
+            options->json = true;
+            break;
+        case 's':
+            options->socket = optarg;
+            break;
+        case 'f':
+            options->file = optarg;
+            break;
+        default:
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The socket of that configuration into `path`. Returns an exit code. */
+static int socket_of_file(const char *file, char *path, size_t bytes) {
+    struct messages messages = {0};
+    struct snapshot *snapshot = snapshot_load(file, &messages);
+    int code = EXIT_OK;
+    if (snapshot == NULL) {
+        fputs(messages.text.bytes != NULL ? messages.text.bytes : "out of memory\n", stderr);
+        code = EXIT_REFUSED;
+    } else if (snapshot->admin_socket == NULL) {
+        fprintf(stderr, "alacrity: %s switches the admin socket off\n", file);
+        code = EXIT_REFUSED;
+    } else if (snprintf(path, bytes, "%s", snapshot->admin_socket) >= (int)bytes) {
+        fprintf(stderr, "alacrity: %s: the admin socket's path is too long\n", file);
+        code = EXIT_REFUSED;
+    }
+    if (snapshot != NULL) {
+        snapshot_release(snapshot);
+    }
+    messages_free(&messages);
+    return code;
+}
+
+static int find_socket(const struct options *options, struct sockaddr_un *address) {
+    const char *path = options->socket;
+    *address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    if (path == NULL && options->file != NULL) {
+        return socket_of_file(options->file, address->sun_path, sizeof(address->sun_path));
+    }
+    if (path == NULL) {
+        path = getenv("ALACRITY_SOCKET");
+    }
+    if (path == NULL || path[0] == '\0') {
+        path = DEFAULT_SOCKET;
+    }
+    if (strlen(path) >= sizeof(address->sun_path)) {
+        fprintf(stderr, "alacrity: the socket's path has more than %zu bytes\n",
+                sizeof(address->sun_path) - 1);
+        return EXIT_USAGE;
+    }
+    strcpy(address->sun_path, path);
+    return EXIT_OK;
+}
+
+static int unreachable(const struct sockaddr_un *address, int error) {
+    const char *hint = "";
+    if (error == ENOENT || error == ECONNREFUSED) {
+        hint = "; is it running, and is this its admin socket? (--socket, -f, ALACRITY_SOCKET)";
+    }
+    fprintf(stderr, "alacrity: cannot reach a balancer at %s: %s%s\n", address->sun_path,
+            strerror(error), hint);
+    return EXIT_UNREACHABLE;
+}
+
+/* A connected socket, or -1: errno. */
+static int reach(const struct sockaddr_un *address) {
+    int descriptor = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct timeval patience = {.tv_sec = PATIENCE_MS / 1000};
+    if (descriptor < 0) {
+        return -1;
+    }
+    /* It bounds connect, when the queue of the socket is full, and send. */
+    (void)setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+    if (connect(descriptor, (const struct sockaddr *)address, sizeof(*address)) != 0) {
+        int error = errno == EAGAIN ? ETIMEDOUT : errno;
+        close(descriptor);
+        errno = error;
+        return -1;
+    }
+    return descriptor;
+}
+
+/* The balancer may have answered before it read all (too many connections): what it says is worth
+ * more than the error of sending. */
+static void say(int descriptor, const struct text *request) {
+    size_t sent = 0;
+    while (sent < request->length) {
+        ssize_t count =
+            send(descriptor, request->bytes + sent, request->length - sent, MSG_NOSIGNAL);
+        if (count < 0 && errno != EINTR) {
+            return;
+        }
+        sent += count > 0 ? (size_t)count : 0;
+    }
+}
+
+/* All until the end. False: errno. The answer is taken whole before it is printed, so that a pager
+ * does not make the balancer wait. */
+static bool hear(int descriptor, int patience_ms, struct text *answer) {
+    char bytes[65536];
+    for (;;) {
+        struct pollfd ready = {.fd = descriptor, .events = POLLIN};
+        int count = poll(&ready, 1, patience_ms);
+        if (count == 0) {
+            errno = ETIMEDOUT;
+            return false;
+        }
+        ssize_t got = count < 0 ? -1 : recv(descriptor, bytes, sizeof(bytes), 0);
+        if (got == 0) {
+            return true;
+        }
+        if (got > 0) {
+            text_append(answer, bytes, (size_t)got);
+        } else if (errno == ECONNRESET && answer->length > 0) {
+            return true; /* it did not read our request to its end, but has answered */
+        } else if (errno != EINTR) {
+            return false;
+        }
+        if (answer->failed) {
+            errno = ENOMEM;
+            return false;
+        }
+    }
+}
+
+/* Prints what stands after the first line. */
+static int show(const struct text *answer, bool json) {
+    size_t ok = answer->length >= 3 && memcmp(answer->bytes, "ok\n", 3) == 0 ? 3 : 0;
+    size_t bad = answer->length >= 6 && memcmp(answer->bytes, "error\n", 6) == 0 ? 6 : 0;
+    if (ok + bad == 0) {
+        fputs("alacrity: what answers at the admin socket is no balancer\n", stderr);
+        return EXIT_UNREACHABLE;
+    }
+    /* A program that asked for JSON finds its document on stdout, whatever it says. */
+    FILE *out = ok > 0 || json ? stdout : stderr;
+    size_t start = ok + bad, length = answer->length - start;
+    if (fwrite(answer->bytes + start, 1, length, out) != length || fflush(out) != 0) {
+        fprintf(stderr, "alacrity: cannot write the answer: %s\n", strerror(errno));
+        return EXIT_REFUSED;
+    }
+    return ok > 0 ? EXIT_OK : EXIT_REFUSED;
+}
+
+static int converse(const struct sockaddr_un *address, const struct text *request, int patience_ms,
+                    bool json) {
+    struct text answer = {0};
+    int descriptor = reach(address);
+    if (descriptor < 0) {
+        return unreachable(address, errno);
+    }
+    say(descriptor, request);
+    bool heard = hear(descriptor, patience_ms, &answer);
+    int error = errno;
+    close(descriptor);
+    int code = heard ? show(&answer, json) : unreachable(address, error);
+    text_free(&answer);
+    return code;
+}
+
+/* A word travels between spaces, in one line. */
+static bool is_word(const char *word) {
+    return word[0] != '\0' && strpbrk(word, " \n\r\t") == NULL;
+}
+
+int client_main(int argc, char **argv) {
+    struct options options = {0};
+    struct sockaddr_un address;
+    struct request request;
+    char error[512];
+    if (!read_options(argc, argv, &options)) {
+        return EXIT_USAGE;
+    }
+    const char *const *words = (const char *const *)(argv + optind);
+    uint32_t count = (uint32_t)(argc - optind);
+    if (!command_parse(words, count, &request, error, sizeof(error))) {
+        fprintf(stderr, "alacrity: %s\n", error);
+        return EXIT_USAGE;
+    }
+    struct text line = {0};
+    text_string(&line, options.json ? "--json" : "");
+    for (uint32_t i = 0; i < count; i++) {
+        if (!is_word(words[i])) {
+            fprintf(stderr, "alacrity: '%s' is not one word\n", words[i]);
+            text_free(&line);
+            return EXIT_USAGE;
+        }
+        text_string(&line, line.length > 0 ? " " : "");
+        text_string(&line, words[i]);
+    }
+    text_string(&line, "\n");
+    int code = find_socket(&options, &address);
+    if (code == EXIT_OK && line.failed) {
+        fputs("alacrity: out of memory\n", stderr);
+        code = EXIT_REFUSED;
+    }
+    if (code == EXIT_OK) {
+        code = converse(&address, &line, request.kind == COMMAND_RELOAD ? -1 : PATIENCE_MS,
+                        options.json);
+    }
+    text_free(&line);
+    return code;
+}

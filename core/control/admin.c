@@ -1,0 +1,553 @@
+/* Admin: the unix socket on which administrators ask and command. Control thread.
+ *
+ * One connection carries one request: a line of words, perhaps begun with --json. The answer is a
+ * line "ok" or "error", then text (docs/admin.md), then the end. The walk:
+ *
+ *     on_accept -> READING -> run_request -> [WAITING for a reload or for workers] -> WRITING -> gone
+ *
+ * Bounds: connections, length of a request, time to send it, time to take the answer. Whoever waits
+ * for a reload waits as long as the reload takes.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/list.h"
+#include "base/log.h"
+#include "control/answers.h"
+#include "control/commands.h"
+#include "control/control.h"
+#include "control/inquiry.h"
+
+#define CONNECTIONS_MAX 64u
+#define ACCEPTS_A_TURN 16
+#define REQUEST_BYTES 4096u       /* with the newline */
+#define REQUEST_WORDS 16u
+#define REQUEST_SECONDS 5.0       /* until the line is complete */
+#define INQUIRY_SECONDS 5.0       /* until the workers have answered */
+#define ANSWER_SECONDS 30.0       /* until the client has taken the answer */
+#define ACCEPT_PAUSE_SECONDS 0.2  /* when descriptors or memory are out */
+#define BACKLOG 64
+
+enum connection_state { CONNECTION_READING, CONNECTION_WAITING, CONNECTION_WRITING };
+
+/* Outlives its connection, for control_reload cannot be called off. */
+struct reload_wait {
+    struct connection *connection; /* NULL: it has gone */
+};
+
+struct connection {
+    struct admin *admin;
+    struct list node;
+    struct ev_io io;
+    struct ev_timer deadline;
+    enum connection_state state;
+    bool json;
+    char request[REQUEST_BYTES];
+    size_t received;
+    struct text answer;
+    size_t sent;
+    struct inquiry *inquiry;    /* WAITING for workers, else NULL */
+    struct reload_wait *reload; /* WAITING for a reload, else NULL */
+};
+
+/* The listening socket, and the file it is reached by. */
+struct door {
+    int descriptor; /* -1: closed */
+    char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+    dev_t device;
+    ino_t inode;
+};
+
+struct admin {
+    struct control *control;
+    struct door door;
+    struct ev_io accept;
+    struct ev_timer pause; /* active: nothing is accepted */
+    struct list connections;
+    uint32_t connection_count;
+};
+
+/* ---- the end of a connection ---- */
+
+static void connection_close(struct connection *connection) {
+    struct admin *admin = connection->admin;
+    ev_io_stop(admin->control->loop, &connection->io);
+    ev_timer_stop(admin->control->loop, &connection->deadline);
+    if (connection->inquiry != NULL) {
+        inquiry_drop(connection->inquiry);
+    }
+    if (connection->reload != NULL) {
+        connection->reload->connection = NULL;
+    }
+    close(connection->io.fd);
+    list_remove(&connection->node);
+    admin->connection_count--;
+    text_free(&connection->answer);
+    free(connection);
+}
+
+/* ---- answering ---- */
+
+static void wait_for(struct connection *connection, int events) {
+    struct ev_loop *loop = connection->admin->control->loop;
+    ev_io_stop(loop, &connection->io);
+    if (events != 0) {
+        ev_io_set(&connection->io, connection->io.fd, events);
+        ev_io_start(loop, &connection->io);
+    }
+}
+
+/* 0: none. */
+static void set_deadline(struct connection *connection, double seconds) {
+    struct ev_loop *loop = connection->admin->control->loop;
+    ev_timer_stop(loop, &connection->deadline);
+    if (seconds > 0) {
+        ev_timer_set(&connection->deadline, seconds, 0);
+        ev_timer_start(loop, &connection->deadline);
+    }
+}
+
+static void write_some(struct connection *connection) {
+    while (connection->sent < connection->answer.length) {
+        ssize_t sent = send(connection->io.fd, connection->answer.bytes + connection->sent,
+                            connection->answer.length - connection->sent,
+                            MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent < 0 && errno == EINTR) {
+            continue;
+        }
+        if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+            wait_for(connection, EV_WRITE);
+            return;
+        }
+        if (sent < 0) {
+            break; /* the client has gone */
+        }
+        connection->sent += (size_t)sent;
+    }
+    connection_close(connection);
+}
+
+/* `body` follows the line that says how it went. The connection may be gone afterwards. */
+static void finish(struct connection *connection, bool ok, struct text *body) {
+    static const char no_memory[] = "error\nout of memory\n";
+    struct text *answer = &connection->answer;
+    connection->state = CONNECTION_WRITING;
+    if (!body->failed) {
+        text_string(answer, ok ? "ok\n" : "error\n");
+        text_append(answer, body->bytes != NULL ? body->bytes : "", body->length);
+    }
+    text_free(body);
+    if (answer->bytes == NULL || answer->failed || answer->length == 0) {
+        (void)send(connection->io.fd, no_memory, sizeof(no_memory) - 1,
+                   MSG_NOSIGNAL | MSG_DONTWAIT);
+        connection_close(connection);
+        return;
+    }
+    set_deadline(connection, ANSWER_SECONDS);
+    write_some(connection);
+}
+
+static void finish_message(struct connection *connection, bool ok, const char *message) {
+    struct text body = {0};
+    answer_message(ok, message, connection->json, &body);
+    finish(connection, ok, &body);
+}
+
+/* ---- requests that are answered later ---- */
+
+static void on_reloaded(void *argument, bool ok, const char *text) {
+    struct reload_wait *wait = argument;
+    struct connection *connection = wait->connection;
+    free(wait);
+    if (connection != NULL) {
+        connection->reload = NULL;
+        finish_message(connection, ok, text);
+    }
+}
+
+static void run_reload(struct connection *connection) {
+    struct reload_wait *wait = calloc(1, sizeof(*wait));
+    if (wait == NULL) {
+        finish_message(connection, false, "out of memory");
+        return;
+    }
+    wait->connection = connection;
+    connection->reload = wait;
+    control_reload(connection->admin->control, on_reloaded, wait); /* may have answered already */
+}
+
+static void on_listed(void *argument, const struct inquiry *inquiry) {
+    struct connection *connection = argument;
+    struct text body = {0};
+    connection->inquiry = NULL;
+    for (uint32_t i = 0; i < inquiry->mail_count; i++) {
+        body.failed = body.failed || inquiry->mails[i].failed;
+    }
+    answer_sessions(inquiry, connection->json, &body);
+    finish(connection, true, &body);
+}
+
+static void on_killed(void *argument, const struct inquiry *inquiry) {
+    struct connection *connection = argument;
+    bool killed = inquiry->mails[0].killed;
+    connection->inquiry = NULL;
+    finish_message(connection, killed, killed ? "session ended" : "there is no such session");
+}
+
+/* `request` is SESSION_LIST or SESSION_KILL. */
+static void run_inquiry(struct connection *connection, const struct request *request) {
+    struct control *control = connection->admin->control;
+    if (request->kind == COMMAND_SESSION_LIST) {
+        connection->inquiry = inquiry_list(control, on_listed, connection);
+    } else {
+        const char *word = request->arguments[0];
+        size_t digits = strspn(word, "0123456789");
+        char *end;
+        errno = 0;
+        uint64_t id = strtoull(word, &end, 10);
+        if (digits == 0 || word[digits] != '\0' || errno != 0) {
+            finish_message(connection, false, "a session's ID is a number; 'session list' shows it");
+            return;
+        }
+        connection->inquiry = inquiry_kill(control, id, on_killed, connection);
+    }
+    if (connection->inquiry != NULL) {
+        set_deadline(connection, INQUIRY_SECONDS);
+    } else {
+        finish_message(connection, false,
+                       errno != 0 ? "out of memory" : "there is no such session");
+    }
+}
+
+/* ---- requests ---- */
+
+static bool is_plain(const char *line) {
+    for (; *line != '\0'; line++) {
+        if ((unsigned char)*line < ' ' || *line == 0x7F) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Cuts at spaces, in place. Words beyond the bound are counted, not kept. */
+static uint32_t split(char *line, const char **words) {
+    uint32_t count = 0;
+    char *rest = NULL;
+    for (char *word = strtok_r(line, " ", &rest); word != NULL; word = strtok_r(NULL, " ", &rest)) {
+        if (count < REQUEST_WORDS) {
+            words[count] = word;
+        }
+        count++;
+    }
+    return count;
+}
+
+/* The line is complete. */
+static void run_request(struct connection *connection, char *line) {
+    const char *words[REQUEST_WORDS];
+    const char *const *first = words;
+    struct request request;
+    char error[512];
+    wait_for(connection, 0);
+    set_deadline(connection, 0);
+    connection->state = CONNECTION_WAITING;
+    if (!is_plain(line)) {
+        finish_message(connection, false, "the request holds control characters");
+        return;
+    }
+    uint32_t count = split(line, words);
+    if (count > REQUEST_WORDS) {
+        finish_message(connection, false, "too many words; 'help' lists the commands");
+        return;
+    }
+    if (count > 0 && strcmp(words[0], "--json") == 0) {
+        connection->json = true;
+        first++;
+        count--;
+    }
+    if (!command_parse(first, count, &request, error, sizeof(error))) {
+        finish_message(connection, false, error);
+    } else if (request.kind == COMMAND_RELOAD) {
+        run_reload(connection);
+    } else if (request.kind == COMMAND_SESSION_LIST || request.kind == COMMAND_SESSION_KILL) {
+        run_inquiry(connection, &request);
+    } else {
+        struct text body = {0};
+        bool ok = answer_now(connection->admin->control, &request, connection->json, &body);
+        finish(connection, ok, &body);
+    }
+}
+
+static void read_some(struct connection *connection) {
+    ssize_t got = recv(connection->io.fd, connection->request + connection->received,
+                       sizeof(connection->request) - connection->received, MSG_DONTWAIT);
+    if (got < 0) {
+        if (errno != EINTR && errno != EAGAIN && errno != EWOULDBLOCK) {
+            connection_close(connection);
+        }
+        return;
+    }
+    connection->received += (size_t)got;
+    char *newline = memchr(connection->request, '\n', connection->received);
+    if (newline == NULL && got > 0 && connection->received < sizeof(connection->request)) {
+        return;
+    }
+    if (newline == NULL && got > 0) {
+        finish_message(connection, false, "the request is longer than 4096 bytes");
+    } else if (newline == NULL && connection->received == 0) {
+        connection_close(connection); /* came, said nothing, went */
+    } else {
+        /* At the end of input the line is complete without its newline; there is room, as a full
+         * buffer was refused. */
+        size_t length = newline != NULL ? (size_t)(newline - connection->request)
+                                        : connection->received;
+        if (length > 0 && connection->request[length - 1] == '\r') {
+            length--;
+        }
+        connection->request[length] = '\0';
+        if (strlen(connection->request) < length) {
+            finish_message(connection, false, "the request holds control characters");
+        } else {
+            run_request(connection, connection->request);
+        }
+    }
+}
+
+static void on_ready(struct ev_loop *loop, struct ev_io *io, int events) {
+    (void)loop;
+    (void)events;
+    struct connection *connection = container_of(io, struct connection, io);
+    if (connection->state == CONNECTION_READING) {
+        read_some(connection);
+    } else {
+        write_some(connection);
+    }
+}
+
+static void on_deadline(struct ev_loop *loop, struct ev_timer *timer, int events) {
+    (void)loop;
+    (void)events;
+    struct connection *connection = container_of(timer, struct connection, deadline);
+    switch (connection->state) {
+    case CONNECTION_READING:
+        finish_message(connection, false, "the request was not complete within 5 seconds");
+        break;
+    case CONNECTION_WAITING:
+        inquiry_drop(connection->inquiry); /* only those have a deadline while they wait */
+        connection->inquiry = NULL;
+        finish_message(connection, false, "a worker did not answer within 5 seconds");
+        break;
+    case CONNECTION_WRITING:
+        connection_close(connection);
+        break;
+    }
+}
+
+/* ---- accepting ---- */
+
+static void pause_accepting(struct admin *admin) {
+    ev_io_stop(admin->control->loop, &admin->accept);
+    ev_timer_stop(admin->control->loop, &admin->pause);
+    ev_timer_set(&admin->pause, ACCEPT_PAUSE_SECONDS, 0);
+    ev_timer_start(admin->control->loop, &admin->pause);
+}
+
+static void on_pause_over(struct ev_loop *loop, struct ev_timer *timer, int events) {
+    (void)events;
+    struct admin *admin = container_of(timer, struct admin, pause);
+    if (admin->door.descriptor >= 0) {
+        ev_io_start(loop, &admin->accept);
+    }
+}
+
+static void connection_open(struct admin *admin, int descriptor) {
+    static const char too_many[] = "error\ntoo many connections to the admin socket\n";
+    struct connection *connection = NULL;
+    if (admin->connection_count < CONNECTIONS_MAX) {
+        connection = calloc(1, sizeof(*connection));
+    }
+    if (connection == NULL) {
+        (void)send(descriptor, too_many, sizeof(too_many) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+        close(descriptor);
+        return;
+    }
+    connection->admin = admin;
+    connection->state = CONNECTION_READING;
+    list_append(&admin->connections, &connection->node);
+    admin->connection_count++;
+    ev_io_init(&connection->io, on_ready, descriptor, EV_READ);
+    ev_timer_init(&connection->deadline, on_deadline, 0, 0);
+    ev_io_start(admin->control->loop, &connection->io);
+    set_deadline(connection, REQUEST_SECONDS);
+}
+
+static void on_accept(struct ev_loop *loop, struct ev_io *io, int events) {
+    (void)loop;
+    (void)events;
+    struct admin *admin = container_of(io, struct admin, accept);
+    for (int i = 0; i < ACCEPTS_A_TURN; i++) {
+        int descriptor = accept4(io->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (descriptor >= 0) {
+            connection_open(admin, descriptor);
+        } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+            return;
+        } else if (errno != EINTR && errno != ECONNABORTED) {
+            log_limited(LOG_WARNING, "admin", "the admin socket cannot accept: %s",
+                        strerror(errno));
+            pause_accepting(admin);
+            return;
+        }
+    }
+}
+
+/* ---- the door ---- */
+
+static bool same_file(const struct door *door) {
+    struct stat status;
+    return lstat(door->path, &status) == 0 && S_ISSOCK(status.st_mode) &&
+           status.st_dev == door->device && status.st_ino == door->inode;
+}
+
+static void door_close(struct door *door) {
+    if (door->descriptor >= 0) {
+        if (same_file(door)) { /* else somebody has put another there */
+            (void)unlink(door->path);
+        }
+        close(door->descriptor);
+    }
+    *door = (struct door){.descriptor = -1};
+}
+
+/* Makes sure that nothing is in the way at the address; removes what a process left that is no more.
+ * False: error. */
+static bool clear_way(const struct sockaddr_un *address, char *error, size_t error_bytes) {
+    struct stat status;
+    if (lstat(address->sun_path, &status) != 0) {
+        return true; /* nothing there, or bind will say what is wrong */
+    }
+    if (!S_ISSOCK(status.st_mode)) {
+        snprintf(error, error_bytes, "%s exists and is not a socket", address->sun_path);
+        return false;
+    }
+    int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (probe < 0) {
+        snprintf(error, error_bytes, "%s: %s", address->sun_path, strerror(errno));
+        return false;
+    }
+    int result = connect(probe, (const struct sockaddr *)address, sizeof(*address));
+    int reason = errno;
+    close(probe);
+    if (result == 0 || reason == EAGAIN) {
+        snprintf(error, error_bytes, "%s is in use by a running process", address->sun_path);
+        return false;
+    }
+    if (reason != ECONNREFUSED) {
+        snprintf(error, error_bytes, "%s: %s", address->sun_path, strerror(reason));
+        return false;
+    }
+    (void)unlink(address->sun_path); /* bind tells if it is still there */
+    return true;
+}
+
+/* /run is emptied when the machine starts: the last folder may be missing. */
+static void make_folder(const char *path) {
+    char folder[sizeof(((struct sockaddr_un *)0)->sun_path)];
+    const char *slash = strrchr(path, '/');
+    if (slash != NULL && slash > path) {
+        snprintf(folder, sizeof(folder), "%.*s", (int)(slash - path), path);
+        (void)mkdir(folder, 0755); /* bind tells if it is missing */
+    }
+}
+
+static bool door_open(struct door *door, const char *path, char *error, size_t error_bytes) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct stat status;
+    *door = (struct door){.descriptor = -1};
+    if (strlen(path) == 0 || strlen(path) >= sizeof(address.sun_path)) {
+        snprintf(error, error_bytes, "a socket's path has 1 to %zu bytes, not %zu",
+                 sizeof(address.sun_path) - 1, strlen(path));
+        return false;
+    }
+    strcpy(address.sun_path, path);
+    strcpy(door->path, path);
+    make_folder(path);
+    if (!clear_way(&address, error, error_bytes)) {
+        return false;
+    }
+    int descriptor = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    /* The kernel gives the file the mode of the socket's own inode, so it is ours alone from the
+     * first moment; a umask would be the whole process's. */
+    if (descriptor < 0 || fchmod(descriptor, 0600) != 0 ||
+        bind(descriptor, (const struct sockaddr *)&address, sizeof(address)) != 0) {
+        snprintf(error, error_bytes, "%s: %s", path, strerror(errno));
+        if (descriptor >= 0) {
+            close(descriptor);
+        }
+        return false;
+    }
+    if (lstat(path, &status) != 0 || listen(descriptor, BACKLOG) != 0) {
+        snprintf(error, error_bytes, "%s: %s", path, strerror(errno));
+        (void)unlink(path);
+        close(descriptor);
+        return false;
+    }
+    door->descriptor = descriptor;
+    door->device = status.st_dev;
+    door->inode = status.st_ino;
+    return true;
+}
+
+bool admin_listen(struct admin *admin, const char *path, char *error, size_t error_bytes) {
+    struct ev_loop *loop = admin->control->loop;
+    struct door door = {.descriptor = -1};
+    if (path != NULL && admin->door.descriptor >= 0 && strcmp(path, admin->door.path) == 0 &&
+        same_file(&admin->door)) {
+        return true;
+    }
+    if (path != NULL && !door_open(&door, path, error, error_bytes)) {
+        return false;
+    }
+    ev_io_stop(loop, &admin->accept);
+    door_close(&admin->door);
+    admin->door = door;
+    if (door.descriptor >= 0) {
+        ev_io_set(&admin->accept, door.descriptor, EV_READ);
+        ev_io_start(loop, &admin->accept);
+    }
+    return true;
+}
+
+/* ---- life ---- */
+
+struct admin *admin_new(struct control *control) {
+    struct admin *admin = calloc(1, sizeof(*admin));
+    if (admin == NULL) {
+        return NULL;
+    }
+    admin->control = control;
+    admin->door.descriptor = -1;
+    list_init(&admin->connections);
+    ev_io_init(&admin->accept, on_accept, -1, EV_READ);
+    ev_timer_init(&admin->pause, on_pause_over, 0, 0);
+    return admin;
+}
+
+void admin_free(struct admin *admin) {
+    if (admin == NULL) {
+        return;
+    }
+    list_each(node, &admin->connections) {
+        connection_close(container_of(node, struct connection, node));
+    }
+    ev_timer_stop(admin->control->loop, &admin->pause);
+    ev_io_stop(admin->control->loop, &admin->accept);
+    door_close(&admin->door);
+    free(admin);
+}

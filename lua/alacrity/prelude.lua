@@ -1,0 +1,312 @@
+-- Prelude: run once in every new Lua state (lua/vm.c), on the builder thread. It declares the views
+-- through which scripts see backends, pools and sessions, and makes the environments they run in.
+-- It is the only Lua that ever holds `ffi`.
+--
+-- A view is a `const struct X &`: reading a field is a machine load, writing is refused. A script
+-- never gets a pointer, and no method here trusts what it is called with: `pool.least(5)` must not
+-- turn 5 into an address. Bounds are checked in the positive form, so that NaN fails them.
+--
+-- Everything a pick can call must be compiled by the JIT: no closures made per call, no varargs.
+local host = ...
+local ffi = host.ffi
+
+ffi.cdef(host.cdef)
+ffi.cdef [[
+struct alacrity_all { uint32_t eligible_count; }; /* the pool again, seen as all its backends */
+typedef double alacrity_now(void);
+]]
+
+local cast, istype, text = ffi.cast, ffi.istype, ffi.string
+local _G, error, pcall, type, tostring, select = _G, error, pcall, type, tostring, select
+local ipairs, pairs, load, concat = ipairs, pairs, load, table.concat
+local find, match, sub = string.find, string.match, string.sub
+local floor, random, huge = math.floor, math.random, math.huge
+
+local backend_t = ffi.typeof("struct alacrity_backend")
+local pool_t = ffi.typeof("struct alacrity_pool")
+local all_t = ffi.typeof("struct alacrity_all")
+local backend_ptr = ffi.typeof("const struct alacrity_backend_private *")
+local pool_ptr = ffi.typeof("const struct alacrity_pool_private *")
+local ctx_ptr = ffi.typeof("const struct alacrity_ctx_private *")
+local all_ptr = ffi.typeof("const struct alacrity_all *")
+
+local natives = cast("const struct alacrity_natives *", host.natives)
+local native_least, native_maglev = natives.least, natives.maglev
+local native_ring, native_hash = natives.ring, natives.hash
+local native_now = cast("alacrity_now *", host.now)
+local states, failures = host.states, host.failures
+
+-- ---- backend: one server -----------------------------------------------------------------------
+
+local backend_fields = {
+  name = function(self) return text(cast(backend_ptr, self).name) end,
+  pool_name = function(self) return text(cast(backend_ptr, self).pool) end,
+  address = function(self) return text(cast(backend_ptr, self).address) end,
+  state = function(self) return states[self.state_code] or "gone" end,
+}
+
+ffi.metatype(backend_t, {
+  __index = function(self, key)
+    local field = backend_fields[key]
+    if field then return field(self) end
+  end,
+  -- LuaJIT asks this for any pair with a backend in it: the other may be nil or a number.
+  __eq = function(a, b)
+    return istype(backend_t, a) and istype(backend_t, b) and a.id == b.id
+  end,
+  __tostring = function(self) return "backend " .. self.pool_name .. "/" .. self.name end,
+  __metatable = false,
+})
+
+-- ---- pool: the eligible backends ---------------------------------------------------------------
+
+local pool_methods = {}
+
+local function check_pool(self)
+  if not istype(pool_t, self) then
+    error("call the methods of a pool with a colon, as in pool:least()", 3)
+  end
+end
+
+local function check_hash(hash)
+  if not (type(hash) == "number" and hash >= 0 and hash < 2 ^ 32) then
+    error("the hash must be a number from 0 to 2^32 - 1, such as ctx.client_hash", 3)
+  end
+end
+
+local function check_score(score)
+  if type(score) ~= "function" then
+    error("the score must be a function(backend) that returns a number", 3)
+  end
+end
+
+--- The backend with the fewest active sessions for its weight; equal ones take turns. Native.
+function pool_methods.least(self)
+  check_pool(self)
+  local i = native_least(self)
+  if i >= 0 then return cast(pool_ptr, self).eligible[i][0] end
+end
+
+--- The backend that owns the hash in a Maglev table: even, and stable when others come and go.
+function pool_methods.maglev(self, hash)
+  check_pool(self)
+  check_hash(hash)
+  local i = native_maglev(self, hash)
+  if i >= 0 then return cast(pool_ptr, self).eligible[i][0] end
+end
+
+--- The same on a ketama-like ring.
+function pool_methods.ring(self, hash)
+  check_pool(self)
+  check_hash(hash)
+  local i = native_ring(self, hash)
+  if i >= 0 then return cast(pool_ptr, self).eligible[i][0] end
+end
+
+--- The backend with the lowest score(backend). It starts looking at a random one, so that equal
+--- scores spread. Make the score function once, in `new`, not in the pick. NaN is never lowest.
+function pool_methods.min(self, score)
+  check_pool(self)
+  check_score(score)
+  local p = cast(pool_ptr, self)
+  local count = self.count
+  if count == 0 then return nil end
+  local start = random(0, count - 1)
+  local best, best_score = -1, huge
+  for i = start, count - 1 do
+    local s = score(p.eligible[i][0])
+    if s < best_score or (best < 0 and s == s) then best, best_score = i, s end
+  end
+  for i = 0, start - 1 do
+    local s = score(p.eligible[i][0])
+    if s < best_score or (best < 0 and s == s) then best, best_score = i, s end
+  end
+  if best >= 0 then return p.eligible[best][0] end
+end
+
+--- The better, by lowest score(backend), of two different backends drawn at random.
+function pool_methods.p2c(self, score)
+  check_pool(self)
+  check_score(score)
+  local p = cast(pool_ptr, self)
+  local count = self.count
+  if count == 0 then return nil end
+  if count == 1 then return p.eligible[0][0] end
+  local i = random(0, count - 1)
+  local j = random(0, count - 2)
+  if j >= i then j = j + 1 end
+  local a, b = p.eligible[i][0], p.eligible[j][0]
+  if score(b) < score(a) then return b end
+  return a
+end
+
+ffi.metatype(pool_t, {
+  __len = function(self) return self.count end,
+  __index = function(self, key)
+    if type(key) == "number" then
+      if key >= 1 and key <= self.count and floor(key) == key then
+        return cast(pool_ptr, self).eligible[key - 1][0]
+      end
+      return nil
+    end
+    if key == "all" then return cast(all_ptr, self)[0] end
+    if key == "name" then return text(cast(pool_ptr, self).name) end
+    return pool_methods[key]
+  end,
+  __tostring = function(self) return "pool " .. self.name end,
+  __metatable = false,
+})
+
+ffi.metatype(all_t, {
+  __len = function(self) return cast(pool_ptr, self).all_count end,
+  __index = function(self, key)
+    local p = cast(pool_ptr, self)
+    if type(key) == "number" and key >= 1 and key <= p.all_count and floor(key) == key then
+      return p.all[key - 1][0]
+    end
+  end,
+  __tostring = function(self) return "all of pool " .. text(cast(pool_ptr, self).name) end,
+  __metatable = false,
+})
+
+-- ---- ctx: the session a backend is picked for --------------------------------------------------
+
+local ctx_fields = {
+  client = function(self) return text(cast(ctx_ptr, self).client) end,
+  listener = function(self) return text(cast(ctx_ptr, self).listener) end,
+  last_failure = function(self)
+    local code = self.last_failure_code
+    if code ~= 0 then return failures[code] or "error " .. code end
+  end,
+}
+
+ffi.metatype("struct alacrity_ctx", {
+  __index = function(self, key)
+    local field = ctx_fields[key]
+    if field then return field(self) end
+  end,
+  __tostring = function() return "ctx" end,
+  __metatable = false,
+})
+
+-- ---- the library -------------------------------------------------------------------------------
+
+local native_log = host.log
+
+local alacrity = {
+  log = {
+    debug = function(message) native_log(0, tostring(message)) end,
+    info = function(message) native_log(1, tostring(message)) end,
+    warning = function(message) native_log(2, tostring(message)) end,
+    error = function(message) native_log(3, tostring(message)) end,
+  },
+  --- Seconds of a clock that never jumps; only differences mean something.
+  now = function() return native_now() end,
+  --- 32-bit hash of a string, the same on every node and start.
+  hash = function(bytes)
+    if type(bytes) ~= "string" then error("alacrity.hash() takes a string", 2) end
+    return native_hash(bytes, #bytes)
+  end,
+}
+local modules = { alacrity = alacrity } -- what require() answers; the control thread adds its own
+
+-- ---- environments ------------------------------------------------------------------------------
+
+local GLOBALS = { "assert", "error", "getmetatable", "ipairs", "next", "pairs", "pcall", "rawequal",
+  "rawget", "rawset", "select", "setmetatable", "tonumber", "tostring", "type", "unpack", "xpcall",
+  "_VERSION" }
+local LIBRARIES = { "string", "table", "math", "bit" }
+if host.control then LIBRARIES[#LIBRARIES + 1] = "coroutine" end
+
+string.dump = nil -- also reachable as ("").dump
+getmetatable("").__metatable = false
+
+local function copied(source)
+  local copy = {}
+  for k, v in pairs(source) do copy[k] = v end
+  return copy
+end
+
+local plain = {}
+for _, name in ipairs(GLOBALS) do plain[name] = _G[name] end
+for _, name in ipairs(LIBRARIES) do plain[name] = copied(_G[name]) end
+plain.os = { time = os.time, clock = os.clock, date = os.date }
+
+local load_builtin, load_file = host.load_builtin, host.load_file
+local LOADING = {}
+local sandbox
+
+local library_environment
+local function library_chunk(name)
+  library_environment = library_environment or sandbox()
+  return load_builtin(sub(name, #"alacrity." + 1), library_environment)
+end
+
+local function new_require(env)
+  local own = {} -- modules from lua.path belong to the script that loaded them
+  return function(name)
+    if type(name) ~= "string" then error("require() takes the name of a module", 2) end
+    local is_library = find(name, "^alacrity%.") ~= nil
+    local loaded = is_library and modules or own
+    local found = modules[name]
+    if found == nil then found = own[name] end
+    if found == LOADING then error("module '" .. name .. "' requires itself", 2) end
+    if found ~= nil then return found end
+    if not match(name, "^[%w_%-]+$") and not match(name, "^[%w_%-][%w_%-%.]*[%w_%-]$")
+      or find(name, "..", 1, true) then
+      error("'" .. name .. "' is no name of a module; write folder.module", 2)
+    end
+    local chunk
+    if is_library then chunk = library_chunk(name) else chunk = load_file(name, env) end
+    loaded[name] = LOADING
+    local ok, value = pcall(chunk, name)
+    if not ok then
+      loaded[name] = nil
+      error(value, 0)
+    end
+    if value == nil then value = true end
+    loaded[name] = value
+    return value
+  end
+end
+
+--- A fresh environment: nothing in it can reach the machine, or another script's environment.
+function sandbox()
+  local env = {}
+  for k, v in pairs(plain) do env[k] = type(v) == "table" and copied(v) or v end
+  env._G = env
+  env.print = function(...)
+    local parts = {}
+    for i = 1, select("#", ...) do parts[i] = tostring((select(i, ...))) end
+    native_log(1, concat(parts, "\t"))
+  end
+  env.require = new_require(env)
+  -- Text only: bytecode can do anything. A chunk without an environment would get the state's own.
+  env.load = function(chunk, name, _, chunk_env)
+    if chunk_env == nil then chunk_env = env end
+    if type(chunk_env) ~= "table" then error("load() takes a table as environment", 2) end
+    return load(chunk, name, "t", chunk_env)
+  end
+  env.loadstring = function(chunk, name)
+    if type(chunk) ~= "string" then error("loadstring() takes a string", 2) end
+    return load(chunk, name, "t", env)
+  end
+  return env
+end
+
+math.randomseed(host.seed)
+
+-- Whoever gets hold of the state's own globals finds nothing there.
+local names = {}
+for name in pairs(_G) do names[#names + 1] = name end
+for _, name in ipairs(names) do _G[name] = nil end
+
+return {
+  modules = modules,
+  sandbox = sandbox,
+  backend = function(pointer) return cast("const struct alacrity_backend *", pointer)[0] end,
+  pool = function(pointer) return cast("const struct alacrity_pool *", pointer)[0] end,
+  ctx = function(pointer) return cast("const struct alacrity_ctx *", pointer)[0] end,
+  size = function(name) return ffi.sizeof("struct " .. name) end,
+  offset = function(name, field) return (ffi.offsetof("struct " .. name, field)) end,
+}

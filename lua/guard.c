@@ -1,0 +1,96 @@
+/* The guarded entries into Lua, and what an error looks like afterwards. Runs on the thread that
+ * owns the state.
+ *
+ * A traceback is written into plain memory of the vm, without touching Lua's allocator, because
+ * this code also runs when Lua is out of memory. */
+#include "lua/guard.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define TRACEBACK_LEVELS 16
+
+/* "mine.lua:3 in weigh <- mine.lua:9 in pick", innermost first. */
+static void write_traceback(struct vm *vm, lua_State *from, int level) {
+    size_t length = 0;
+    lua_Debug frame;
+    vm->traceback[0] = '\0';
+    for (int i = 0; i < TRACEBACK_LEVELS && lua_getstack(from, level + i, &frame); i++) {
+        if (!lua_getinfo(from, "Snl", &frame)) {
+            return;
+        }
+        const char *separator = length > 0 ? " <- " : "";
+        const char *name = frame.name != NULL ? frame.name : "?";
+        size_t room = sizeof(vm->traceback) - length;
+        int written;
+        if (frame.currentline > 0) {
+            written = snprintf(vm->traceback + length, room, "%s%s:%d in %s", separator,
+                               frame.short_src, frame.currentline, name);
+        } else {
+            written = snprintf(vm->traceback + length, room, "%s%s", separator, name);
+        }
+        if (written < 0 || (size_t)written >= room) {
+            return; /* full: the innermost frames, which say most, are there */
+        }
+        length += (size_t)written;
+    }
+}
+
+const char *guard_error_text(lua_State *lua, int index) {
+    switch (lua_type(lua, index)) {
+    case LUA_TSTRING:
+        return lua_tostring(lua, index);
+    case LUA_TNUMBER: /* as text it would need memory */
+        return "(the error is a number, not a message)";
+    case LUA_TTABLE:
+        return "(the error is a table, not a message)";
+    case LUA_TNIL:
+    case LUA_TNONE:
+        return "(an error without a message)";
+    default:
+        return "(the error is no message)";
+    }
+}
+
+/* Lua calls it where the error is raised, before the stack is unwound. */
+static int on_error(lua_State *lua) {
+    struct vm *vm = lua_touserdata(lua, lua_upvalueindex(1));
+    write_traceback(vm, lua, 1);
+    if (lua_type(lua, 1) != LUA_TSTRING) {
+        lua_pushstring(lua, guard_error_text(lua, 1));
+    }
+    return 1;
+}
+
+void guard_open(struct vm *vm, lua_State *lua) {
+    lua_pushlightuserdata(lua, vm);
+    lua_pushcclosure(lua, on_error, 1);
+    vm->handler_ref = luaL_ref(lua, LUA_REGISTRYINDEX);
+}
+
+int guard_call(struct vm *vm, lua_State *lua, int arguments, int results) {
+    int function = lua_gettop(lua) - arguments;
+    vm->calls++;
+    lua_rawgeti(lua, LUA_REGISTRYINDEX, vm->handler_ref);
+    lua_insert(lua, function);
+    int status = lua_pcall(lua, arguments, results, function);
+    lua_remove(lua, function);
+    if (status == LUA_ERRMEM || status == LUA_ERRERR) {
+        vm->traceback[0] = '\0'; /* the handler did not run, or failed */
+    }
+    return status;
+}
+
+int guard_resume(struct vm *vm, lua_State *coroutine, int arguments) {
+    vm->calls++;
+    int status = lua_resume(coroutine, arguments);
+    if (status != 0 && status != LUA_YIELD) {
+        write_traceback(vm, coroutine, 0); /* a dead coroutine keeps its frames */
+    }
+    return status;
+}
+
+int guard_cfunction(struct vm *vm, lua_CFunction function, void *argument) {
+    vm->traceback[0] = '\0';
+    return lua_cpcall(vm->lua, function, argument);
+}

@@ -1,0 +1,17 @@
+/* Policies: one instance per pool and worker, asked for every new session. See policy.c. */
+#ifndef LUA_POLICY_H
+#define LUA_POLICY_H
+
+#include "core/scripting.h"
+#include "lua/vm.h"
+
+/* As the members of struct scripting with the same name. */
+struct policy *policy_new(struct script_host *host, const struct pool_config *pool,
+                          struct pool_view *view, struct messages *messages);
+enum pick_answer policy_pick(struct policy *policy, const struct alacrity_ctx_private *ctx,
+                             struct slot **slot);
+
+/* Builder. All policies of the host; its states still stand. */
+void policy_free_all(struct script_host *host);
+
+#endif

@@ -1,0 +1,180 @@
+/* Runs: starting, resuming, ending coroutines. See run.h. Control thread only, but for runtime_open
+ * and runtime_free (builder; the host is not in use then). */
+#include "lua/run.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "lua/facts.h"
+#include "lua/guard.h"
+#include "lua/runtime.h"
+
+bool runtime_open(struct vm *vm) {
+    struct script_host *host = vm->host;
+    if (host->runtime == NULL) {
+        struct runtime *runtime = calloc(1, sizeof(*runtime));
+        if (runtime == NULL) {
+            return false;
+        }
+        runtime->host = host;
+        runtime->loop = host->loop;
+        list_init(&runtime->runs);
+        host->runtime = runtime;
+    }
+    vm_push_module(vm, vm->lua, "alacrity");
+    facts_open(vm->lua); /* sets the field `facts`, and leaves the function */
+    lua_pop(vm->lua, 2);
+    net_open(vm);
+    return true;
+}
+
+void runtime_free(struct script_host *host) {
+    struct runtime *runtime = host->runtime;
+    if (runtime == NULL) {
+        return;
+    }
+    list_each(node, &runtime->runs) { /* control has cancelled them; this is for certainty */
+        struct run *run = container_of(node, struct run, node);
+        run_release(run);
+        free(run);
+    }
+    while (runtime->kept != NULL) {
+        struct kept *kept = runtime->kept;
+        runtime->kept = kept->next;
+        free(kept);
+    }
+    free(runtime);
+    host->runtime = NULL;
+}
+
+void *runtime_keep(struct script_host *host, size_t bytes) {
+    struct runtime *runtime = host->runtime;
+    struct kept *kept = calloc(1, sizeof(*kept) + bytes);
+    if (kept == NULL) {
+        return NULL;
+    }
+    kept->next = runtime->kept;
+    runtime->kept = kept;
+    return kept + 1;
+}
+
+/* ---- one run ---- */
+
+void run_release(struct run *run) {
+    struct ev_loop *loop = run->runtime->loop;
+    ev_timer_stop(loop, &run->deadline);
+    ev_timer_stop(loop, &run->wait_limit);
+    for (int i = 0; i < RUN_SOCKETS; i++) {
+        if (run->sockets[i] != NULL) {
+            socket_close(run->sockets[i]);
+            run->sockets[i] = NULL;
+        }
+    }
+    list_remove(&run->node);
+    luaL_unref(run->script->vm->lua, LUA_REGISTRYINDEX, run->thread_ref);
+}
+
+/* Under guard_cfunction; argument: the text. */
+static int raise_text(lua_State *lua) {
+    return luaL_error(lua, "%s", (const char *)lua_touserdata(lua, 1));
+}
+
+void run_misbehaved(struct run *run, const char *how) {
+    struct vm *vm = run->script->vm;
+    if (guard_cfunction(vm, raise_text, (void *)(uintptr_t)how) != 0) {
+        vm_report_error(run->script, vm->lua, run->hook);
+    }
+}
+
+/* Gives the coroutine its turn, with `arguments` on its stack. The run may be gone afterwards. */
+static void resume(struct run *run, int arguments) {
+    struct runtime *runtime = run->runtime;
+    run->wait = WAIT_NOTHING;
+    run->wait_socket = NULL;
+    ev_timer_stop(runtime->loop, &run->wait_limit);
+    struct run *outer = runtime->current;
+    runtime->current = run;
+    int status = guard_resume(run->script->vm, run->thread, arguments);
+    runtime->current = outer;
+    if (status == LUA_YIELD && run->wait != WAIT_NOTHING) {
+        return;
+    }
+    if (status == 0) {
+        run->end(run, RUN_RETURNED);
+        return;
+    }
+    if (status == LUA_YIELD) {
+        run_misbehaved(run, "it yielded, but not to alacrity.net");
+    } else {
+        vm_report_error(run->script, run->thread, run->hook);
+    }
+    run->end(run, RUN_FAILED);
+}
+
+/* Under guard_cfunction; argument: the run. Pushing may raise, and an error must be raised on the
+ * state that is protected: so results are pushed there and then moved. */
+static int deliver(lua_State *lua) {
+    struct run *run = lua_touserdata(lua, 1);
+    run->results = run->limit_passed ? net_timed_out(lua, run) : net_try(lua, run);
+    if (run->results > 0) {
+        lua_xmove(lua, run->thread, run->results);
+    }
+    return 0;
+}
+
+static void deliver_and_resume(struct run *run, bool limit_passed) {
+    run->limit_passed = limit_passed;
+    if (guard_cfunction(run->script->vm, deliver, run) != 0) {
+        vm_report_error(run->script, run->script->vm->lua, run->hook);
+        run->end(run, RUN_FAILED);
+    } else if (run->results >= 0) {
+        resume(run, run->results);
+    }
+}
+
+void run_ready(struct run *run) {
+    deliver_and_resume(run, false);
+}
+
+static void on_wait_limit(struct ev_loop *loop, struct ev_timer *timer, int events) {
+    (void)loop;
+    (void)events;
+    deliver_and_resume(container_of(timer, struct run, wait_limit), true);
+}
+
+static void on_deadline(struct ev_loop *loop, struct ev_timer *timer, int events) {
+    (void)loop;
+    (void)events;
+    struct run *run = container_of(timer, struct run, deadline);
+    run->end(run, RUN_TIMED_OUT);
+}
+
+/* Under guard_cfunction; argument: the run. */
+static int make_thread(lua_State *lua) {
+    struct run *run = lua_touserdata(lua, 1);
+    run->thread = lua_newthread(lua);
+    run->thread_ref = luaL_ref(lua, LUA_REGISTRYINDEX);
+    luaL_checkstack(run->thread, LUA_MINSTACK, NULL); /* for whatever deliver() moves there */
+    return 0;
+}
+
+bool run_start(struct run *run, struct script_host *host, uint32_t timeout_ms, lua_CFunction push) {
+    struct runtime *runtime = host->runtime;
+    struct vm *vm = run->script->vm;
+    run->runtime = runtime;
+    run->serial = ++runtime->next_serial;
+    run->thread_ref = LUA_NOREF;
+    if (guard_cfunction(vm, make_thread, run) != 0 || guard_cfunction(vm, push, run) != 0) {
+        vm_report_error(run->script, vm->lua, run->hook);
+        luaL_unref(vm->lua, LUA_REGISTRYINDEX, run->thread_ref);
+        return false;
+    }
+    list_append(&runtime->runs, &run->node);
+    ev_timer_init(&run->wait_limit, on_wait_limit, 0, 0);
+    ev_timer_init(&run->deadline, on_deadline, timeout_ms / 1000.0, 0);
+    ev_timer_start(runtime->loop, &run->deadline);
+    run->script->calls++;
+    resume(run, lua_gettop(run->thread) - 1);
+    return true;
+}

@@ -1,0 +1,108 @@
+/* Run: one check of one backend, or one request to a service, as a coroutine of the control thread.
+ *
+ * Everything a run opens (descriptors, watchers, timers) belongs to this object, never to Lua: it is
+ * closed when the run ends, also when its Lua code never gets another turn. A script holds sockets
+ * only as handles, numbers that are looked up in the run that is being resumed.
+ *
+ * A run waits for one thing at a time. Its life: run_start -> resume -> (wait -> resume)* -> end,
+ * where end is a return, an error, the deadline or a cancel. */
+#ifndef LUA_RUN_H
+#define LUA_RUN_H
+
+#include <ev.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/address.h"
+#include "base/list.h"
+#include "lua/vm.h"
+
+#define RUN_SOCKETS 16                 /* open at once in one run */
+#define SOCKET_BUFFER_BYTES (1u << 20) /* kept of what came in, and of what must go out */
+
+struct run;
+
+/* One connection of a run. */
+struct socket {
+    struct ev_io io; /* fd -1 = closed */
+    struct run *run;
+    char *in;        /* received, not yet taken by the script */
+    size_t in_length, in_capacity;
+    char *out; /* not yet sent */
+    size_t out_start, out_end;
+    bool ended; /* the peer's end of stream was read */
+};
+
+/* What a run waits for. */
+enum wait {
+    WAIT_NOTHING,
+    WAIT_SLEEP,
+    WAIT_CONNECT,
+    WAIT_SEND,
+    WAIT_BYTES, /* exactly `wanted` */
+    WAIT_LINE,  /* up to a line feed, at most `wanted` bytes */
+    WAIT_CLOSE, /* until the peer closes, at most `wanted` bytes */
+    WAIT_SOME,  /* whatever comes, at most `wanted` bytes */
+};
+
+enum run_end { RUN_RETURNED, RUN_FAILED, RUN_TIMED_OUT };
+
+struct run {
+    struct list node; /* in runtime.runs */
+    struct runtime *runtime;
+    struct script *script;
+    const char *hook; /* "check", "serve" */
+    lua_State *thread;
+    int thread_ref;
+    uint32_t serial;        /* handles of other runs do not fit */
+    struct address address; /* what connect(backend) means; length 0 = nothing */
+    struct ev_timer deadline, wait_limit;
+    enum wait wait;
+    struct socket *wait_socket;
+    size_t wanted;
+    struct socket *sockets[RUN_SOCKETS];
+    bool limit_passed; /* what deliver() is to push */
+    int results;       /* what it pushed, -1: wait on */
+    /* The run is over; its thread's stack holds the results (of RUN_RETURNED, from index 1), and
+     * an error was reported. Reads them, calls run_release, frees the memory, tells the asker. */
+    void (*end)(struct run *run, enum run_end how);
+};
+
+/* A piece of memory that lives as long as the runtime: see runtime_keep. */
+struct kept {
+    _Alignas(16) struct kept *next;
+};
+
+struct runtime {
+    struct script_host *host;
+    struct ev_loop *loop;
+    struct list runs;
+    struct run *current; /* being resumed */
+    uint32_t next_serial;
+    struct kept *kept;
+};
+
+/* Builder. Zeroed memory that is freed with the runtime. NULL: out of memory. */
+void *runtime_keep(struct script_host *host, size_t bytes);
+
+/* Begins a zeroed run whose script, hook, address and `end` are set. `push` runs protected with the
+ * run as light userdata at index 1 and pushes the function and its arguments on run->thread. `end`
+ * may be called before this returns. False: not begun (reported), nothing to release. */
+bool run_start(struct run *run, struct script_host *host, uint32_t timeout_ms, lua_CFunction push);
+/* Counts and logs what a script did wrong without raising an error. */
+void run_misbehaved(struct run *run, const char *how);
+/* Closes and stops everything the run has. Its memory is the caller's again. */
+void run_release(struct run *run);
+
+/* net.c */
+void net_open(struct vm *vm);                      /* protected: makes `alacrity.net` */
+void socket_close(struct socket *socket);          /* frees it */
+/* The awaited thing may have come: pushes the results and returns how many, or -1 to wait on. May
+ * raise (out of memory), and owns nothing then. */
+int net_try(lua_State *lua, struct run *run);
+/* The wait's own limit passed: pushes what the waiting call answers. */
+int net_timed_out(lua_State *lua, struct run *run);
+/* run.c, for net.c: the awaited descriptor is ready. */
+void run_ready(struct run *run);
+
+#endif

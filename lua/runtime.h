@@ -1,0 +1,33 @@
+/* Runtime: the coroutine scheduler of the control thread and what runs in it, checks and services.
+ * Same contracts as the members of struct scripting with the same name (core/scripting.h). */
+#ifndef LUA_RUNTIME_H
+#define LUA_RUNTIME_H
+
+#include "core/scripting.h"
+#include "lua/vm.h"
+
+/* Builder. Called when a state of a host with a loop is made, inside a protected call (so it may
+ * raise): registers the control thread's libraries in it, with vm_push_module and vm_set_module.
+ * The first call of a host makes host->runtime. False: out of memory. */
+bool runtime_open(struct vm *vm);
+
+/* Builder. First of all in host_free: ends what still runs, closes what it opened. Also called for
+ * hosts that never ran anything, and for workers' hosts (host->runtime is NULL then). */
+void runtime_free(struct script_host *host);
+
+struct check *runtime_check_new(struct script_host *host, const struct pool_config *pool,
+                                struct messages *messages);
+struct check_run *runtime_check_start(struct check *check, const struct slot *slot,
+                                      const struct address *address, uint32_t timeout_ms,
+                                      check_done *done, void *argument);
+void runtime_check_cancel(struct check_run *run);
+
+struct service *runtime_service_new(struct script_host *host,
+                                    const struct listener_config *listener,
+                                    struct messages *messages);
+struct service_run *runtime_service_start(struct service *service,
+                                          const struct service_request *request,
+                                          uint32_t timeout_ms, service_done *done, void *argument);
+void runtime_service_cancel(struct service_run *run);
+
+#endif

@@ -1,0 +1,374 @@
+/* Scripts: finding their text, loading it into an environment of its own, checking the module it
+ * returns, and constructing instances. Runs on the builder, before the host is handed over.
+ *
+ * Files are read here, and only here: a `require` of a file that was not loaded by then is refused,
+ * so that no pick ever waits for a disk. */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lua/guard.h"
+#include "lua/options.h"
+#include "lua/state.h"
+
+#define SCRIPT_BYTES_MAX (4u << 20) /* nobody writes more: it is the wrong file */
+#define API 1
+
+static const struct {
+    const char *word, *folder, *method;
+} kinds[SCRIPT_KIND_COUNT] = {
+    [SCRIPT_POLICY] = {"policy", "policies", "pick"},
+    [SCRIPT_CHECK] = {"check", "checks", "check"},
+    [SCRIPT_SERVICE] = {"service", "services", "serve"},
+};
+
+const char *script_chunk_name(const struct script *script, char *buffer, size_t bytes) {
+    if (script->path != NULL) {
+        return script->name;
+    }
+    snprintf(buffer, bytes, "scripts/%s/%s.lua", kinds[script->kind].folder, script->name);
+    return buffer;
+}
+
+void script_free(struct script *script) {
+    free(script->name);
+    free(script->path);
+    free(script);
+}
+
+/* ---- files ---- */
+
+/* The whole file in memory of malloc. NULL: errno, for file_error. */
+static char *read_file(const char *path, size_t *length) {
+    FILE *file = fopen(path, "re");
+    size_t capacity = 16384;
+    char *bytes = NULL;
+    *length = 0;
+    if (file == NULL) {
+        return NULL;
+    }
+    for (;;) {
+        char *grown = capacity <= SCRIPT_BYTES_MAX ? realloc(bytes, capacity) : NULL;
+        if (grown == NULL) {
+            errno = capacity <= SCRIPT_BYTES_MAX ? ENOMEM : EFBIG;
+            break;
+        }
+        bytes = grown;
+        errno = 0;
+        *length += fread(bytes + *length, 1, capacity - *length, file);
+        if (ferror(file)) {
+            errno = errno != 0 ? errno : EIO;
+            break;
+        }
+        if (*length > 0 && bytes[0] == LUA_SIGNATURE[0]) {
+            errno = ENOEXEC;
+            break;
+        }
+        if (*length < capacity) {
+            fclose(file);
+            return bytes;
+        }
+        capacity *= 2;
+    }
+    int error = errno;
+    free(bytes);
+    fclose(file);
+    errno = error;
+    return NULL;
+}
+
+static const char *file_error(int error) {
+    switch (error) {
+    case ENOEXEC:
+        return "it is compiled; write the path of the source text";
+    case EFBIG:
+        return "it is larger than 4 MiB";
+    default:
+        return strerror(error);
+    }
+}
+
+/* Compiles text and gives it the environment at `environment`; pushes the function. Returns 0 or
+ * the error status with the message pushed; never raises. The text may be freed afterwards. */
+static int compile(lua_State *lua, const char *text, size_t length, const char *chunk_name,
+                   int environment) {
+    int status = luaL_loadbufferx(lua, text, length, chunk_name, "t");
+    if (status == 0) {
+        lua_pushvalue(lua, environment);
+        lua_setfenv(lua, -2);
+    }
+    return status;
+}
+
+/* ---- require ---- */
+
+/* Raises at the line of the script that called require, two levels up: the prelude's is between. */
+__attribute__((format(printf, 2, 3))) static int require_error(lua_State *lua, const char *format,
+                                                               ...) {
+    va_list arguments;
+    luaL_where(lua, 2);
+    va_start(arguments, format);
+    lua_pushvfstring(lua, format, arguments);
+    va_end(arguments);
+    lua_concat(lua, 2);
+    return lua_error(lua);
+}
+
+int state_load_builtin(lua_State *lua) {
+    const char *name = luaL_checkstring(lua, 1);
+    size_t length = 0;
+    /* The prelude makes the cage; nobody inside may load it again. */
+    const char *text = strcmp(name, "prelude") != 0 ? vm_builtin("alacrity", name, &length) : NULL;
+    luaL_checktype(lua, 2, LUA_TTABLE);
+    if (text == NULL) {
+        return require_error(lua, "there is no library module 'alacrity.%s'", name);
+    }
+    const char *chunk_name = lua_pushfstring(lua, "@alacrity.%s", name);
+    return compile(lua, text, length, chunk_name, 2) == 0 ? 1 : lua_error(lua);
+}
+
+int state_load_file(lua_State *lua) {
+    const struct vm *vm = lua_touserdata(lua, lua_upvalueindex(1));
+    const struct snapshot *snapshot = vm->host->snapshot;
+    const char *name = luaL_checkstring(lua, 1); /* letters, digits, _ - and single dots */
+    luaL_checktype(lua, 2, LUA_TTABLE);
+    if (!vm->loading) {
+        return require_error(lua,
+                             "module '%s' was not loaded at the start; require it at the top of "
+                             "the script",
+                             name);
+    }
+    const char *file = luaL_gsub(lua, name, ".", "/");
+    for (uint32_t i = 0; snapshot != NULL && i < snapshot->lua.path_count; i++) {
+        size_t length;
+        const char *path = lua_pushfstring(lua, "%s/%s.lua", snapshot->lua.path[i], file);
+        const char *chunk_name = lua_pushfstring(lua, "@%s", path);
+        char *text = read_file(path, &length); /* nothing below raises while we own it */
+        if (text == NULL && errno != ENOENT && errno != ENOTDIR) {
+            return require_error(lua, "cannot read module %s: %s", path, file_error(errno));
+        }
+        if (text != NULL) {
+            int status = compile(lua, text, length, chunk_name, 2);
+            free(text);
+            return status == 0 ? 1 : lua_error(lua);
+        }
+    }
+    return require_error(lua, "there is no module '%s' in lua.path", name);
+}
+
+/* ---- loading ---- */
+
+struct loading {
+    struct script *script;
+    const char *text;
+    size_t length;
+};
+
+static const char *field_string(lua_State *lua, int table, const char *field) {
+    lua_getfield(lua, table, field);
+    const char *value = lua_type(lua, -1) == LUA_TSTRING ? lua_tostring(lua, -1) : NULL;
+    lua_pop(lua, 1); /* the table keeps it alive */
+    return value;
+}
+
+/* The module table is on top of the stack. Raises with what is wrong. */
+static void check_module(lua_State *lua, const struct script *script) {
+    const char *wanted = kinds[script->kind].word;
+    if (!lua_istable(lua, -1)) {
+        luaL_error(lua,
+                   "a script must return a table; write return {api = 1, kind = \"%s\", "
+                   "name = ..., new = function(cfg) ... end}",
+                   wanted);
+    }
+    int module = lua_gettop(lua);
+    lua_getfield(lua, module, "api");
+    if (lua_type(lua, -1) != LUA_TNUMBER || lua_tonumber(lua, -1) != API) {
+        luaL_error(lua, "api must be %d", API);
+    }
+    lua_getfield(lua, module, "new");
+    if (!lua_isfunction(lua, -1)) {
+        luaL_error(lua, "new must be a function(cfg) that returns the instance");
+    }
+    lua_settop(lua, module);
+    const char *kind = field_string(lua, module, "kind");
+    if (kind == NULL || strcmp(kind, wanted) != 0) {
+        luaL_error(lua, "this is a %s, but it is used as a %s; kind must be \"%s\"",
+                   kind != NULL ? kind : "script without a kind", wanted, wanted);
+    }
+    if (field_string(lua, module, "name") == NULL) {
+        luaL_error(lua, "name must be a string");
+    }
+}
+
+/* Under guard_cfunction; argument: struct loading. */
+static int load_module(lua_State *lua) {
+    const struct loading *loading = lua_touserdata(lua, 1);
+    struct script *script = loading->script;
+    char buffer[300];
+    const char *chunk_name =
+        lua_pushfstring(lua, "@%s", script_chunk_name(script, buffer, sizeof(buffer)));
+    state_push_prelude(script->vm, lua, "sandbox");
+    lua_call(lua, 0, 1);
+    int status = compile(lua, loading->text, loading->length, chunk_name, lua_gettop(lua));
+    if (status != 0) {
+        return lua_error(lua);
+    }
+    lua_call(lua, 0, 1);
+    check_module(lua, script);
+    script->module_ref = luaL_ref(lua, LUA_REGISTRYINDEX);
+    return 0;
+}
+
+static struct vm *find_state(const struct script_host *host, const char *path) {
+    for (struct vm *vm = host->states; vm != NULL; vm = vm->next) {
+        if ((path == NULL && vm->path == NULL) ||
+            (path != NULL && vm->path != NULL && strcmp(path, vm->path) == 0)) {
+            return vm;
+        }
+    }
+    return NULL;
+}
+
+static struct script *find_script(const struct script_host *host, const struct script_use *use,
+                                  enum script_kind kind) {
+    for (struct script *script = host->scripts; script != NULL; script = script->next) {
+        if (script->kind != kind || (script->path == NULL) != (use->path == NULL)) {
+            continue;
+        }
+        if (use->path != NULL ? strcmp(script->path, use->path) == 0
+                              : strcmp(script->name, use->name) == 0) {
+            return script;
+        }
+    }
+    return NULL;
+}
+
+static struct script *script_new(const struct script_use *use, enum script_kind kind) {
+    struct script *script = calloc(1, sizeof(*script));
+    if (script == NULL) {
+        return NULL;
+    }
+    script->kind = kind;
+    script->module_ref = LUA_NOREF;
+    script->name = strdup(use->name);
+    script->path = use->path != NULL ? strdup(use->path) : NULL;
+    if (script->name == NULL || (use->path != NULL && script->path == NULL)) {
+        script_free(script);
+        return NULL;
+    }
+    return script;
+}
+
+/* Loads the text into the right state. False: messages. */
+static bool load_text(struct script_host *host, struct script *script, const char *text,
+                      size_t length, const struct script_use *use, struct messages *messages) {
+    char error[256];
+    script->vm = find_state(host, script->path);
+    if (script->vm == NULL) {
+        script->vm = state_new(host, script->path, script->name, error, sizeof(error));
+    }
+    if (script->vm == NULL) {
+        messages_add(messages, use->at, "cannot make a Lua state for script %s: %s", script->name,
+                     error);
+        return false;
+    }
+    struct loading loading = {.script = script, .text = text, .length = length};
+    script->vm->loading = true;
+    int status = guard_cfunction(script->vm, load_module, &loading);
+    script->vm->loading = false;
+    if (status != 0) {
+        vm_add_error(script, script->vm->lua, "loaded", use, messages);
+        return false;
+    }
+    return true;
+}
+
+struct script *vm_script(struct script_host *host, const struct script_use *use,
+                         enum script_kind kind, struct messages *messages) {
+    struct script *script = find_script(host, use, kind);
+    const char *text;
+    char *owned = NULL;
+    size_t length = 0;
+    if (script != NULL) {
+        return script;
+    }
+    if (use->path != NULL) {
+        text = owned = read_file(use->path, &length);
+        if (text == NULL) {
+            messages_add(messages, use->at, "cannot read the script %s: %s", use->name,
+                         file_error(errno));
+            return NULL;
+        }
+    } else {
+        text = vm_builtin(kinds[kind].folder, use->name, &length);
+        if (text == NULL) {
+            messages_add(messages, use->at, "there is no stock %s '%s'", kinds[kind].word,
+                         use->name);
+            return NULL;
+        }
+    }
+    script = script_new(use, kind);
+    if (script == NULL) {
+        messages_add(messages, use->at, "out of memory");
+    } else if (!load_text(host, script, text, length, use, messages)) {
+        script_free(script);
+        script = NULL;
+    } else {
+        script->next = host->scripts;
+        host->scripts = script;
+    }
+    free(owned);
+    return script;
+}
+
+/* ---- instances ---- */
+
+struct constructing {
+    struct script *script;
+    const struct script_use *use;
+    struct messages *messages;
+    int instance_ref;
+};
+
+/* Under guard_cfunction; argument: struct constructing. */
+static int construct(lua_State *lua) {
+    struct constructing *constructing = lua_touserdata(lua, 1);
+    const struct script *script = constructing->script;
+    const char *method = kinds[script->kind].method;
+    lua_rawgeti(lua, LUA_REGISTRYINDEX, script->module_ref);
+    int module = lua_gettop(lua);
+    if (!options_push(lua, script, constructing->use, constructing->messages)) {
+        return 0; /* said; instance_ref stays LUA_NOREF */
+    }
+    lua_getfield(lua, module, "new");
+    lua_insert(lua, -2);
+    lua_pushnil(lua); /* carry: what snapshot() of a version before left; there is none yet */
+    lua_call(lua, 2, 1);
+    if (!lua_istable(lua, -1)) {
+        return luaL_error(lua, "new must return a table with the method %s, not a %s value", method,
+                          luaL_typename(lua, -1));
+    }
+    lua_getfield(lua, -1, method);
+    if (!lua_isfunction(lua, -1)) {
+        return luaL_error(lua, "what new returned has no method %s", method);
+    }
+    lua_pop(lua, 1);
+    constructing->instance_ref = luaL_ref(lua, LUA_REGISTRYINDEX);
+    return 0;
+}
+
+int vm_instance(struct script *script, const struct script_use *use, struct messages *messages) {
+    struct vm *vm = script->vm;
+    struct constructing constructing = {
+        .script = script, .use = use, .messages = messages, .instance_ref = LUA_NOREF};
+    vm->loading = true;
+    int status = guard_cfunction(vm, construct, &constructing);
+    vm->loading = false;
+    if (status != 0) {
+        vm_add_error(script, vm->lua, "constructed", use, messages);
+        return LUA_NOREF;
+    }
+    return constructing.instance_ref;
+}

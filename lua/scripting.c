@@ -1,0 +1,64 @@
+/* The table through which the core reaches everything in lua/. No logic: each entry names its
+ * thread in core/scripting.h. */
+#include "lua/scripting.h"
+
+#include <stdio.h>
+
+#include "core/scripting.h"
+#include "lua/policy.h"
+#include "lua/runtime.h"
+#include "lua/state.h"
+#include "lua/vm.h"
+
+static void host_free(struct script_host *host) {
+    runtime_free(host); /* what runs there refers to states: it ends first */
+    policy_free_all(host);
+    vm_host_free(host);
+}
+
+static bool host_script(struct script_host *host, uint32_t index, struct script_info *info) {
+    static const char *const kind_words[SCRIPT_KIND_COUNT] = {"policy", "check", "service"};
+    const struct script *script = host->scripts;
+    for (; script != NULL && index > 0; index--) {
+        script = script->next;
+    }
+    if (script == NULL) {
+        return false;
+    }
+    lua_State *lua = script->vm->lua;
+    *info = (struct script_info){
+        .kind = kind_words[script->kind],
+        .name = script->name,
+        .path = script->path,
+        .version = host->snapshot != NULL ? host->snapshot->number : 0,
+        .calls = script->calls,
+        .errors = script->errors,
+        .memory_bytes =
+            (uint64_t)lua_gc(lua, LUA_GCCOUNT, 0) * 1024 + (uint64_t)lua_gc(lua, LUA_GCCOUNTB, 0),
+    };
+    snprintf(info->last_error, sizeof(info->last_error), "%s", script->last_error);
+    return true;
+}
+
+static const struct scripting table = {
+    .self_test = state_self_test,
+    .host_new = vm_host_new,
+    .host_free = host_free,
+    .policy_new = policy_new,
+    .policy_pick = policy_pick,
+    .check_new = runtime_check_new,
+    .check_start = runtime_check_start,
+    .check_cancel = runtime_check_cancel,
+    .service_new = runtime_service_new,
+    .service_start = runtime_service_start,
+    .service_cancel = runtime_service_cancel,
+    .host_script = host_script,
+};
+
+const struct scripting *scripting_table(void) {
+    return &table;
+}
+
+const char *const *scripting_stock_names(const char *folder) {
+    return vm_stock_names(folder);
+}

@@ -1,0 +1,122 @@
+/* Services: Lua that answers HTTP requests (stats page, demo). An instance per listener, a run per
+ * request. Instances are made on the builder, asked on control. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "lua/guard.h"
+#include "lua/run.h"
+#include "lua/runtime.h"
+
+struct service {
+    struct script *script;
+    int instance_ref;
+};
+
+struct service_run {
+    struct run run; /* first */
+    const struct service *service;
+    const struct service_request *request;
+    service_done *done;
+    void *argument;
+};
+
+struct service *runtime_service_new(struct script_host *host,
+                                    const struct listener_config *listener,
+                                    struct messages *messages) {
+    struct script *script = vm_script(host, &listener->service, SCRIPT_SERVICE, messages);
+    if (script == NULL) {
+        return NULL;
+    }
+    int instance_ref = vm_instance(script, &listener->service, messages);
+    if (instance_ref == LUA_NOREF) {
+        return NULL;
+    }
+    struct service *service = runtime_keep(host, sizeof(*service));
+    if (service == NULL) {
+        messages_add(messages, listener->service.at, "out of memory");
+        return NULL;
+    }
+    service->script = script;
+    service->instance_ref = instance_ref;
+    return service;
+}
+
+static void set_string(lua_State *lua, const char *key, const char *value) {
+    lua_pushstring(lua, value);
+    lua_setfield(lua, -2, key);
+}
+
+static void push_request(lua_State *lua, const struct service_request *request) {
+    lua_createtable(lua, 0, 6);
+    set_string(lua, "method", request->method);
+    set_string(lua, "path", request->path);
+    set_string(lua, "query", request->query);
+    set_string(lua, "client", request->client);
+    lua_pushlstring(lua, request->body, request->body_bytes);
+    lua_setfield(lua, -2, "body");
+    lua_createtable(lua, 0, (int)request->header_count);
+    for (uint32_t i = 0; i < request->header_count; i++) {
+        set_string(lua, request->header_names[i], request->header_values[i]);
+    }
+    lua_setfield(lua, -2, "headers");
+}
+
+/* Under guard_cfunction; argument: the run. Pushes serve, instance, request on the run's thread. */
+static int push_call(lua_State *lua) {
+    struct service_run *run = lua_touserdata(lua, 1);
+    lua_rawgeti(lua, LUA_REGISTRYINDEX, run->service->instance_ref);
+    lua_getfield(lua, -1, "serve");
+    lua_insert(lua, -2);
+    push_request(lua, run->request);
+    lua_xmove(lua, run->run.thread, 3);
+    return 0;
+}
+
+/* The answer's strings belong to Lua: they are told before the run is released. */
+static void end_service(struct run *run, enum run_end how) {
+    struct service_run *service_run = (struct service_run *)run;
+    lua_State *lua = run->thread;
+    service_done *done = service_run->done;
+    void *argument = service_run->argument;
+    if (how == RUN_RETURNED && lua_type(lua, 1) == LUA_TNUMBER &&
+        lua_type(lua, 2) == LUA_TSTRING && lua_type(lua, 3) == LUA_TSTRING) {
+        size_t length;
+        const char *body = lua_tolstring(lua, 3, &length);
+        lua_Number status = lua_tonumber(lua, 1);
+        bool fits = status >= 200 && status <= 599;
+        done(argument, fits ? (uint32_t)status : 0, lua_tostring(lua, 2), body, length);
+    } else {
+        if (how == RUN_RETURNED) {
+            run_misbehaved(run, "it must answer status, content type and body");
+        }
+        done(argument, 0, "", "", 0);
+    }
+    run_release(run);
+    free(service_run);
+}
+
+struct service_run *runtime_service_start(struct service *service,
+                                          const struct service_request *request,
+                                          uint32_t timeout_ms, service_done *done, void *argument) {
+    struct service_run *run = calloc(1, sizeof(*run));
+    if (run == NULL) {
+        return NULL;
+    }
+    run->run.script = service->script;
+    run->run.hook = "serve";
+    run->run.end = end_service;
+    run->service = service;
+    run->request = request;
+    run->done = done;
+    run->argument = argument;
+    if (!run_start(&run->run, service->script->vm->host, timeout_ms, push_call)) {
+        free(run);
+        return NULL;
+    }
+    return run; /* it may have ended already; then `done` was called and this is only a number */
+}
+
+void runtime_service_cancel(struct service_run *run) {
+    run_release(&run->run);
+    free(run);
+}

@@ -1,0 +1,399 @@
+/* Lua states: making one, what every state has before a script runs in it, and errors. States are
+ * made and closed on the builder; in between they belong to the thread of their host.
+ *
+ * Everything that may raise a Lua error runs under lua_cpcall or guard_*, so that running out of
+ * memory while a state is made is a message, never the end of the process. */
+#include "lua/vm.h"
+
+#include <errno.h>
+#include <luajit.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/address.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "lua/guard.h"
+#include "lua/runtime.h"
+#include "lua/state.h"
+#include "pool/view.h"
+
+static const char cdef_text[] =
+#include "script_cdef.h"
+    ;
+
+/* ---- what prelude.lua is handed ---- */
+
+static double now_seconds(void) {
+    return (double)clock_monotonic_us() / 1e6;
+}
+
+/* log(level, message) -> nothing. Upvalue: the vm. */
+static int lua_log(lua_State *lua) {
+    const struct vm *vm = lua_touserdata(lua, lua_upvalueindex(1));
+    lua_Integer level = luaL_checkinteger(lua, 1);
+    const char *message = luaL_checkstring(lua, 2);
+    const struct log_field fields[] = {LOG_STRING("script", vm->name != NULL ? vm->name : "stock")};
+    if (level < LOG_DEBUG || level > LOG_ERROR) {
+        return luaL_argerror(lua, 1, "no such level");
+    }
+    log_fields((enum log_level)level, "script", fields, "%s", message);
+    return 0;
+}
+
+static void set_states(lua_State *lua) {
+    lua_createtable(lua, STATE_COUNT, 0);
+    for (int i = 0; i < STATE_COUNT; i++) {
+        lua_pushstring(lua, state_word((enum backend_state)i));
+        lua_rawseti(lua, -2, i);
+    }
+    lua_setfield(lua, -2, "states");
+}
+
+/* ctx.last_failure in words; any other errno is "error NUMBER". */
+static void set_failures(lua_State *lua) {
+    static const struct {
+        int code;
+        const char *word;
+    } failures[] = {
+        {ECONNREFUSED, "refused"},       {ETIMEDOUT, "timeout"},
+        {EHOSTUNREACH, "unreachable"},   {ENETUNREACH, "unreachable"},
+        {ECONNRESET, "reset"},           {ENOENT, "no socket"},
+        {EADDRNOTAVAIL, "no port left"}, {EMFILE, "no descriptor left"},
+        {ENFILE, "no descriptor left"},
+    };
+    lua_newtable(lua);
+    for (size_t i = 0; i < sizeof(failures) / sizeof(failures[0]); i++) {
+        lua_pushstring(lua, failures[i].word);
+        lua_rawseti(lua, -2, failures[i].code);
+    }
+    lua_setfield(lua, -2, "failures");
+}
+
+static void set_function(lua_State *lua, struct vm *vm, const char *field, lua_CFunction function) {
+    lua_pushlightuserdata(lua, vm);
+    lua_pushcclosure(lua, function, 1);
+    lua_setfield(lua, -2, field);
+}
+
+static void set_pointer(lua_State *lua, const char *field, const void *pointer) {
+    lua_pushlightuserdata(lua, (void *)(uintptr_t)pointer);
+    lua_setfield(lua, -2, field);
+}
+
+/* LuaJIT starts math.random with the same seed in every state, which would make all workers draw
+ * the same backends. */
+static double random_seed(void) {
+    uint64_t seed;
+    if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) != sizeof(seed)) {
+        seed = clock_monotonic_us() * 2654435761u ^ (uintptr_t)&seed;
+    }
+    return (double)(seed >> 11);
+}
+
+static void push_prelude_arguments(lua_State *lua, struct vm *vm) {
+    lua_newtable(lua);
+    lua_pushcfunction(lua, luaopen_ffi);
+    lua_call(lua, 0, 1);
+    lua_setfield(lua, -2, "ffi");
+    lua_pushstring(lua, cdef_text);
+    lua_setfield(lua, -2, "cdef");
+    set_pointer(lua, "natives", &view_natives);
+    set_pointer(lua, "now", (const void *)(uintptr_t)now_seconds);
+    set_states(lua);
+    set_failures(lua);
+    set_function(lua, vm, "log", lua_log);
+    set_function(lua, vm, "load_builtin", state_load_builtin);
+    set_function(lua, vm, "load_file", state_load_file);
+    lua_pushnumber(lua, random_seed());
+    lua_setfield(lua, -2, "seed");
+    lua_pushboolean(lua, vm->host->loop != NULL);
+    lua_setfield(lua, -2, "control");
+}
+
+/* ---- making and closing ---- */
+
+static void open_library(lua_State *lua, const char *name, lua_CFunction open) {
+    lua_pushcfunction(lua, open);
+    lua_pushstring(lua, name);
+    lua_call(lua, 1, 0);
+}
+
+/* Under lua_cpcall; argument: the vm. No io, debug or package is even opened. */
+static int open_state(lua_State *lua) {
+    struct vm *vm = lua_touserdata(lua, 1);
+    size_t length = 0;
+    const char *text = vm_builtin("alacrity", "prelude", &length);
+    open_library(lua, "", luaopen_base);
+    open_library(lua, LUA_TABLIBNAME, luaopen_table);
+    open_library(lua, LUA_STRLIBNAME, luaopen_string);
+    open_library(lua, LUA_MATHLIBNAME, luaopen_math);
+    open_library(lua, LUA_BITLIBNAME, luaopen_bit);
+    open_library(lua, LUA_OSLIBNAME, luaopen_os);
+    open_library(lua, LUA_JITLIBNAME, luaopen_jit); /* without it nothing is compiled */
+    if (vm->host->snapshot != NULL && !vm->host->snapshot->lua.jit) {
+        luaJIT_setmode(lua, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
+    }
+    guard_open(vm, lua);
+    if (text == NULL) {
+        return luaL_error(lua, "the prelude is not built in");
+    }
+    if (luaL_loadbufferx(lua, text, length, "@alacrity.prelude", "t") != 0) {
+        return lua_error(lua);
+    }
+    push_prelude_arguments(lua, vm);
+    lua_call(lua, 1, 1);
+    vm->prelude_ref = luaL_ref(lua, LUA_REGISTRYINDEX);
+    if (vm->host->loop != NULL && !runtime_open(vm)) {
+        return luaL_error(lua, "out of memory");
+    }
+    return 0;
+}
+
+/* Reached only by our own mistake: an unguarded call. LuaJIT ends the process after it. */
+static int on_panic(lua_State *lua) {
+    log_message(LOG_ERROR, "script", "BUG: unguarded error in Lua: %s", guard_error_text(lua, -1));
+    log_stop();
+    return 0;
+}
+
+static void vm_free(struct vm *vm) {
+    if (vm->lua != NULL) {
+        lua_close(vm->lua);
+    }
+    free(vm->path);
+    free(vm->name);
+    free(vm);
+}
+
+struct vm *state_new(struct script_host *host, const char *path, const char *name, char *error,
+                     size_t error_bytes) {
+    struct vm *vm = calloc(1, sizeof(*vm));
+    snprintf(error, error_bytes, "out of memory");
+    if (vm == NULL) {
+        return NULL;
+    }
+    vm->host = host;
+    vm->handler_ref = vm->prelude_ref = LUA_NOREF;
+    if (path != NULL) {
+        vm->path = strdup(path);
+        vm->name = strdup(name);
+        if (vm->path == NULL || vm->name == NULL) {
+            vm_free(vm);
+            return NULL;
+        }
+    }
+    vm->lua = luaL_newstate();
+    if (vm->lua == NULL) {
+        vm_free(vm);
+        return NULL;
+    }
+    lua_atpanic(vm->lua, on_panic);
+    if (guard_cfunction(vm, open_state, vm) != 0) {
+        snprintf(error, error_bytes, "%s", guard_error_text(vm->lua, -1));
+        vm_free(vm);
+        return NULL;
+    }
+    vm->next = host->states;
+    host->states = vm;
+    return vm;
+}
+
+struct script_host *vm_host_new(const struct snapshot *snapshot, struct arena *arena,
+                                struct ev_loop *loop, struct messages *messages) {
+    struct script_host *host = calloc(1, sizeof(*host));
+    if (host == NULL) {
+        messages_add(messages, (struct position){0}, "out of memory");
+        return NULL;
+    }
+    host->snapshot = snapshot;
+    host->arena = arena;
+    host->loop = loop;
+    return host;
+}
+
+void vm_host_free(struct script_host *host) {
+    while (host->scripts != NULL) {
+        struct script *script = host->scripts;
+        host->scripts = script->next;
+        script_free(script);
+    }
+    while (host->states != NULL) {
+        struct vm *vm = host->states;
+        host->states = vm->next;
+        vm_free(vm);
+    }
+    free(host);
+}
+
+/* ---- for bindings ---- */
+
+void state_push_prelude(const struct vm *vm, lua_State *lua, const char *field) {
+    lua_rawgeti(lua, LUA_REGISTRYINDEX, vm->prelude_ref);
+    lua_getfield(lua, -1, field);
+    lua_remove(lua, -2);
+}
+
+void vm_push_module(struct vm *vm, lua_State *lua, const char *name) {
+    state_push_prelude(vm, lua, "modules");
+    lua_getfield(lua, -1, name);
+    lua_remove(lua, -2);
+}
+
+void vm_set_module(struct vm *vm, const char *name) {
+    state_push_prelude(vm, vm->lua, "modules");
+    lua_insert(vm->lua, -2);
+    lua_setfield(vm->lua, -2, name);
+    lua_pop(vm->lua, 1);
+}
+
+static void push_view(struct vm *vm, lua_State *lua, const char *kind, const void *pointer) {
+    state_push_prelude(vm, lua, kind);
+    lua_pushlightuserdata(lua, (void *)(uintptr_t)pointer);
+    lua_call(lua, 1, 1);
+}
+
+void vm_push_backend(struct vm *vm, lua_State *lua, const struct alacrity_backend *backend) {
+    push_view(vm, lua, "backend", backend);
+}
+
+void vm_push_pool(struct vm *vm, lua_State *lua, const struct alacrity_pool *pool) {
+    push_view(vm, lua, "pool", pool);
+}
+
+void vm_push_ctx(struct vm *vm, lua_State *lua, const struct alacrity_ctx *ctx) {
+    push_view(vm, lua, "ctx", ctx);
+}
+
+/* ---- errors ---- */
+
+/* Lua shortens the name of a long path in its messages to "..." and its end: this gives where the
+ * rest of the message begins if that stands for `name`, else NULL. */
+static const char *after_name(const char *message, const char *name) {
+    size_t length = strlen(name);
+    if (strncmp(message, name, length) == 0 && message[length] == ':') {
+        return message + length;
+    }
+    if (strncmp(message, "...", 3) == 0) {
+        const char *shown = message + 3, *colon = strchr(shown, ':');
+        size_t shown_length = colon != NULL ? (size_t)(colon - shown) : 0;
+        if (shown_length > 0 && shown_length < length &&
+            strncmp(name + length - shown_length, shown, shown_length) == 0) {
+            return colon;
+        }
+    }
+    return NULL;
+}
+
+void vm_add_error(struct script *script, lua_State *thread, const char *doing,
+                  const struct script_use *use, struct messages *messages) {
+    const char *message = guard_error_text(thread, -1);
+    char chunk[300];
+    const char *name = script_chunk_name(script, chunk, sizeof(chunk));
+    const char *rest = after_name(message, name);
+    messages_add(messages, (struct position){0}, "%s%s%s (%s for %s:%u:%u)", name,
+                 rest != NULL ? "" : ": ", rest != NULL ? rest : message, doing,
+                 use->at.file != NULL ? use->at.file : "?", use->at.line, use->at.column);
+    lua_pop(thread, 1);
+}
+
+static bool first_time(struct script *script, const char *message) {
+    uint32_t hash = hash_bytes(message, strlen(message));
+    hash = hash != 0 ? hash : 1; /* 0 marks an unused entry */
+    for (uint32_t i = 0; i < SCRIPT_SEEN_ERRORS; i++) {
+        if (script->seen[i] == hash) {
+            return false;
+        }
+    }
+    script->seen[script->seen_next++ % SCRIPT_SEEN_ERRORS] = hash;
+    return true;
+}
+
+void vm_report_error(struct script *script, lua_State *thread, const char *hook) {
+    struct vm *vm = script->vm;
+    const char *message = guard_error_text(thread, -1);
+    script->errors++;
+    vm->errors++;
+    snprintf(script->last_error, sizeof(script->last_error), "%s", message);
+    memcpy(vm->last_error, script->last_error, sizeof(vm->last_error));
+    if (first_time(script, message)) {
+        log_limited(LOG_ERROR, "script", "%s of %s failed: %s%s%s", hook, script->name, message,
+                    vm->traceback[0] != '\0' ? "; traceback: " : "", vm->traceback);
+    } else {
+        log_limited(LOG_ERROR, "script", "%s of %s failed: %s", hook, script->name, message);
+    }
+    lua_pop(thread, 1);
+}
+
+/* ---- self test ---- */
+
+#define FIELD(structure, field)                                                                    \
+    { #structure, #field, offsetof(struct structure, field), sizeof(struct structure) }
+
+static const struct layout {
+    const char *structure, *field;
+    size_t offset, size;
+} layouts[] = {
+    FIELD(alacrity_backend, id),
+    FIELD(alacrity_backend, weight),
+    FIELD(alacrity_backend, active),
+    FIELD(alacrity_backend, state_code),
+    FIELD(alacrity_backend, connect_ewma_ms),
+    FIELD(alacrity_backend, max_sessions),
+    FIELD(alacrity_pool, count),
+    FIELD(alacrity_ctx, attempt),
+    FIELD(alacrity_ctx, client_hash),
+    FIELD(alacrity_ctx, client_port),
+    FIELD(alacrity_ctx, last_failure_code),
+    FIELD(alacrity_backend_private, name),
+    FIELD(alacrity_backend_private, pool),
+    FIELD(alacrity_backend_private, address),
+    FIELD(alacrity_pool_private, all_count),
+    FIELD(alacrity_pool_private, eligible),
+    FIELD(alacrity_pool_private, all),
+    FIELD(alacrity_pool_private, name),
+    FIELD(alacrity_ctx_private, client),
+    FIELD(alacrity_ctx_private, listener),
+    FIELD(alacrity_natives, least),
+    FIELD(alacrity_natives, maglev),
+    FIELD(alacrity_natives, ring),
+    FIELD(alacrity_natives, hash),
+};
+
+/* Under guard_cfunction; argument: the vm. Raises when a layout differs. */
+static int compare_layouts(lua_State *lua) {
+    const struct vm *vm = lua_touserdata(lua, 1);
+    for (size_t i = 0; i < sizeof(layouts) / sizeof(layouts[0]); i++) {
+        const struct layout *layout = &layouts[i];
+        state_push_prelude(vm, lua, "size");
+        lua_pushstring(lua, layout->structure);
+        lua_call(lua, 1, 1);
+        state_push_prelude(vm, lua, "offset");
+        lua_pushstring(lua, layout->structure);
+        lua_pushstring(lua, layout->field);
+        lua_call(lua, 2, 1);
+        if (lua_tonumber(lua, -2) != (double)layout->size ||
+            lua_tonumber(lua, -1) != (double)layout->offset) {
+            return luaL_error(lua, "struct %s is laid out differently at %s", layout->structure,
+                              layout->field);
+        }
+        lua_pop(lua, 2);
+    }
+    return 0;
+}
+
+bool state_self_test(char *error, size_t error_bytes) {
+    struct script_host host = {0};
+    struct vm *vm = state_new(&host, NULL, NULL, error, error_bytes);
+    if (vm == NULL) {
+        return false;
+    }
+    bool ok = guard_cfunction(vm, compare_layouts, vm) == 0;
+    if (!ok) {
+        snprintf(error, error_bytes, "%s", guard_error_text(vm->lua, -1));
+    }
+    vm_free(vm);
+    return ok;
+}
