@@ -110,7 +110,7 @@ static void start_drain(struct mail *mail, void *owner) {
     struct worker *worker = owner;
     worker->draining = true;
     listener_accept_leftovers(&worker->plane, NULL);
-    listener_close_all(&worker->plane);
+    listener_stop_all(&worker->plane);
     if (worker_session_count(worker) == 0) {
         worker->events.drained(worker->events.argument, worker);
     }

@@ -113,7 +113,7 @@ static void settle(struct conductor *conductor, struct build *build, bool publis
                    const char *text) {
     struct control *control = &conductor->control;
     if (published) {
-        control->reloads_total++;
+        control->reloads_total += conductor->previous != NULL ? 1 : 0; /* the first is no reload */
     } else {
         control->reloads_failed++;
     }

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -80,9 +81,16 @@ static void accept_batch(struct data_plane *plane, struct worker_listener *liste
             counter_add(&listener->row->ended[REASON_OUT_OF_MEMORY], 1);
             pause_accepting(plane);
             return;
+        case ECONNABORTED:
+        case EINTR:
+        case EPROTO:
+            break; /* the newcomer is gone, the next may be fine */
         default:
-            /* The newcomer's own error (accept(2) lists them): it is gone, the next may be fine. */
-            break;
+            /* Never seen; and if it lasts, do not spin. */
+            log_limited(LOG_ERROR, "accept", "listener %s: %s", listener->config->name,
+                        strerror(errno));
+            pause_accepting(plane);
+            return;
         }
     }
 }
@@ -122,6 +130,15 @@ void listener_close_all(struct data_plane *plane) {
         list_remove(node);
         free(listener);
     }
+}
+
+void listener_stop_all(struct data_plane *plane) {
+    list_each(node, &plane->listeners) {
+        /* Linux takes a listening socket out of listening then; it stays open until the end. A
+         * second worker on the same unix socket finds it done. */
+        (void)shutdown(container_of(node, struct listener, node)->io.fd, SHUT_RD);
+    }
+    listener_close_all(plane);
 }
 
 static bool plan_has_socket(const struct worker_plan *plan, int socket) {

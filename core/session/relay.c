@@ -227,7 +227,5 @@ void relay_start(struct session *session) {
     }
     watch(&session->client);
     watch(&session->backend);
-    if (!ev_is_active(&session->timer)) {
-        session_arm_timer(session);
-    }
+    session_arm_timer(session);
 }

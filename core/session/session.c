@@ -80,6 +80,7 @@ bool plane_open(struct data_plane *plane, struct ev_loop *loop, struct arena *ar
      * descriptors. */
     plane->reserve_descriptor = open("/dev/null", O_RDONLY | O_CLOEXEC);
     list_init(&plane->listeners);
+    list_init(&plane->farewells);
     for (int i = 0; i < SESSION_STATE_COUNT; i++) {
         list_init(&plane->sessions[i]);
     }
@@ -101,6 +102,7 @@ void plane_end_sessions(struct data_plane *plane, enum session_reason reason) {
 void plane_close(struct data_plane *plane) {
     listener_close_all(plane);
     plane_end_sessions(plane, REASON_DRAIN);
+    farewell_end_all(plane);
     free_closed(plane->loop, &plane->end_of_turn, 0);
     ev_prepare_stop(plane->loop, &plane->end_of_turn);
     slab_destroy(&plane->session_slab);
@@ -120,14 +122,11 @@ void plane_release_plan(struct data_plane *plane, struct worker_plan *plan) {
 
 /* ---- opening ---- */
 
-/* Says no with an orderly end of stream: unread bytes in the receive queue would turn our close
- * into a reset. */
+/* Says no with an orderly end of stream. */
 static void refuse(struct data_plane *plane, struct worker_listener *listener, int descriptor,
                    enum session_reason reason) {
     counter_add(&listener->row->ended[reason], 1);
-    ssize_t drained = recv(descriptor, plane->scratch, RELAY_SCRATCH_BYTES, 0);
-    (void)drained; /* nothing there, an end or an error: closing is all that is left */
-    close(descriptor);
+    farewell_begin(plane, descriptor);
     log_limited(LOG_WARNING, "refused", "listener %s refuses a connection: %s",
                 listener->config->name, session_reason_word(reason));
 }
@@ -277,8 +276,15 @@ void session_arm_timer(struct session *session) {
         return;
     }
     ev_tstamp left = deadline - ev_now(loop);
-    session->timer.repeat = left > 0.001 ? left : 0.001;
-    ev_timer_again(loop, &session->timer);
+    left = left > 0.001 ? left : 0.001;
+    if (ev_is_active(&session->timer)) {
+        if (ev_timer_remaining(loop, &session->timer) <= left) {
+            return; /* fires earlier, and is armed again then */
+        }
+        ev_timer_stop(loop, &session->timer);
+    }
+    ev_timer_set(&session->timer, left, 0);
+    ev_timer_start(loop, &session->timer);
 }
 
 /* Bytes only note the time (last_activity); the timer that fires too early is armed again here. */
@@ -343,6 +349,11 @@ void session_close(struct session *session, enum session_reason reason) {
         log_end(session, reason);
     }
     ev_timer_stop(plane->loop, &session->timer);
+    if (reason == REASON_NO_BACKEND || reason == REASON_CONNECT_FAILED ||
+        reason == REASON_OUT_OF_DESCRIPTORS) {
+        farewell_begin(plane, session->client.io.fd); /* never relayed: nothing watches it */
+        session->client.io.fd = -1;
+    }
     side_close(&session->client, session->carry_reset && reason == REASON_BACKEND_RESET);
     side_close(&session->backend, session->carry_reset && reason == REASON_CLIENT_RESET);
     if (session->capped) {

@@ -36,6 +36,8 @@ struct data_plane {
     struct list sessions[SESSION_STATE_COUNT]; /* a state is the list a session is on */
     struct ev_prepare end_of_turn;             /* frees the closed ones */
     struct slab session_slab, dial_slab;
+    struct list farewells;      /* refused connections being closed in order */
+    uint32_t farewell_count;
     char *scratch;              /* RELAY_SCRATCH_BYTES, shared by all sessions between two calls */
     uint64_t next_session;
     bool draining;
@@ -120,6 +122,10 @@ void session_client_address(const struct session *session, struct address *out);
 void dial_next(struct session *session);  /* picks a backend and starts to connect */
 void dial_timed_out(struct session *session);
 
+/* farewell.c */
+void farewell_begin(struct data_plane *plane, int descriptor); /* takes the descriptor over */
+void farewell_end_all(struct data_plane *plane);
+
 /* relay.c */
 #define RELAY_SCRATCH_BYTES 65536u
 void relay_start(struct session *session); /* the backend is connected */
@@ -127,6 +133,8 @@ void relay_start(struct session *session); /* the backend is connected */
 /* listener.c */
 void listener_open_all(struct data_plane *plane);  /* those of plane->plan */
 void listener_close_all(struct data_plane *plane);
+/* For good: newcomers are refused by the kernel from now on, instead of waiting in a queue. */
+void listener_stop_all(struct data_plane *plane);
 /* Takes what still waits in the queues of sockets that the next plan does not have. */
 void listener_accept_leftovers(struct data_plane *plane, const struct worker_plan *next);
 
