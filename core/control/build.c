@@ -417,21 +417,27 @@ bool builder_build(struct builder *builder, uint32_t workers_running) {
     return true;
 }
 
+static void answer_settled(struct mail *mail, void *owner) {
+    build_settled(owner, container_of(mail, struct settle_mail, mail)->published);
+}
+
 static void do_settle(struct mail *mail, void *owner) {
     struct builder *builder = owner;
-    struct settle_mail settle = *container_of(mail, struct settle_mail, mail);
-    if (settle.published) {
+    struct settle_mail *settle = container_of(mail, struct settle_mail, mail);
+    if (settle->published) {
         listening_commit(&builder->listening);
-        free_control_plan(builder, settle.old);
+        free_control_plan(builder, settle->old);
     } else {
-        if (settle.build->control_plan != NULL) {
+        if (settle->build->control_plan != NULL) {
             listening_abort(&builder->listening);
         }
-        drop_plans(builder, settle.build);
+        drop_plans(builder, settle->build);
     }
-    messages_free(&settle.build->messages);
-    free(settle.build);
+    messages_free(&settle->build->messages);
+    free(settle->build);
     arena_sweep(builder->arena);
+    settle->mail.deliver = answer_settled;
+    mailbox_post(&builder->control->mailbox, &settle->mail);
 }
 
 void builder_settle(struct builder *builder, struct build *build, bool published,

@@ -31,7 +31,8 @@ struct builder *builder_start(struct control *control, const struct build_source
 bool builder_build(struct builder *builder, uint32_t workers_running)
     __attribute__((warn_unused_result));
 /* Control: the build is used by everybody (published) or dropped. Frees it, and when published
- * `old`, the control plan before it. */
+ * `old`, the control plan before it, then answers with build_settled; the next build may begin only
+ * after that. */
 void builder_settle(struct builder *builder, struct build *build, bool published,
                     struct control_plan *old);
 /* Any thread: nobody uses the plan any more. */
@@ -43,7 +44,8 @@ void builder_stop(struct builder *builder, struct control_plan *last);
  * `messages` must be empty. */
 bool build_check(const struct build_source *source, struct messages *messages);
 
-/* control.c: the builder's answer, delivered on control. */
+/* control.c: the builder's answers, delivered on control. */
 void build_finished(struct control *control, struct build *build);
+void build_settled(struct control *control, bool published);
 
 #endif

@@ -108,19 +108,20 @@ static void answer(struct conductor *conductor, bool ok, const char *text) {
     }
 }
 
-/* The build under way came to its end, well or not. */
-static void settle(struct conductor *conductor, struct build *build, bool published,
-                   const char *text) {
-    struct control *control = &conductor->control;
+/* The builder has closed and freed what the build replaced (or, when it failed, made): only now is
+ * it said to be live, so that who asked finds removed addresses refused and memory given back. */
+void build_settled(struct control *control, bool published) {
+    struct conductor *conductor = conductor_of(control);
     if (published) {
-        control->reloads_total += conductor->previous != NULL ? 1 : 0; /* the first is no reload */
-    } else {
-        control->reloads_failed++;
+        uint64_t number = control->plan->snapshot->number;
+        bool first = conductor->previous == NULL;
+        char text[64];
+        snprintf(text, sizeof(text), "configuration %llu is live", (unsigned long long)number);
+        log_message(LOG_INFO, first ? "ready" : "reload", "%s", text);
+        control->reloads_total += first ? 0 : 1;
+        answer(conductor, true, text);
     }
-    answer(conductor, published, text);
-    builder_settle(control->builder, build, published, published ? conductor->previous : NULL);
     conductor->previous = NULL;
-    conductor->publishing = NULL;
     conductor->building = false;
     begin_next_build(conductor);
 }
@@ -128,14 +129,10 @@ static void settle(struct conductor *conductor, struct build *build, bool publis
 static void plan_taken(struct mail *mail, void *owner) {
     (void)take_subject(mail);
     struct conductor *conductor = conductor_of(owner);
-    if (--conductor->plans_to_take > 0) {
-        return;
+    if (--conductor->plans_to_take == 0) {
+        builder_settle(conductor->control.builder, conductor->publishing, true,
+                       conductor->previous);
     }
-    char text[128];
-    uint64_t number = conductor->control.plan->snapshot->number;
-    snprintf(text, sizeof(text), "configuration %llu is live", (unsigned long long)number);
-    log_message(LOG_INFO, number == 1 ? "ready" : "reload", "%s", text);
-    settle(conductor, conductor->publishing, true, text);
 }
 
 static void on_plan_taken(void *argument, struct worker *worker) {
@@ -209,8 +206,10 @@ void build_finished(struct control *control, struct build *build) {
         ev_break(control->loop, EVBREAK_ALL);
     } else {
         log_message(LOG_ERROR, "reload", "configuration refused, the running one goes on: %s", text);
+        control->reloads_failed++;
     }
-    settle(conductor, build, false, text);
+    answer(conductor, false, text);
+    builder_settle(control->builder, build, false, NULL);
 }
 
 static void begin_next_build(struct conductor *conductor) {
