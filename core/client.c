@@ -18,7 +18,8 @@
 #include "control/commands.h"
 
 #define DEFAULT_SOCKET "/run/alacrity/admin.sock"
-#define PATIENCE_MS 10000 /* without a byte from the balancer; a reload may take as long as it likes */
+#define PATIENCE_MS                                                                                \
+    10000 /* without a byte from the balancer; a reload may take as long as it likes */
 
 enum { EXIT_OK = 0, EXIT_REFUSED = 1, EXIT_USAGE = 2, EXIT_UNREACHABLE = 3 };
 
@@ -26,25 +27,24 @@ static const char usage[] =
     "Usage: alacrity COMMAND\n"
     "\n"
     "Running:\n"
-    "  run -f FILE          run with that configuration; `alacrity -f FILE` is the same\n"
-    "  demo                 run a demonstration that needs no file; --print shows its configuration\n"
-    "  check -f FILE        tell every mistake in a configuration; exit 0: there is none\n"
-    "  schema               print the JSON Schema of configurations; --markdown: their reference\n"
-    "  version, help        print the version, this text\n"
+    "  run -f FILE                 run that configuration; `alacrity -f FILE` is the same\n"
+    "  demo                        a demonstration that needs no file; --print shows its own\n"
+    "  check -f FILE               tell every mistake in a configuration; exit 0: there is none\n"
+    "  schema                      the JSON Schema of configurations; --markdown: a reference\n"
+    "  version, help               print the version, this text\n"
     "\n"
     "Asking a running balancer:\n";
 
 static const char usage_options[] =
     "\n"
     "Options of these:\n"
-    "  --json               answer as one JSON document\n"
-    "  --socket PATH        the admin socket; default $ALACRITY_SOCKET, else\n"
-    "                       " DEFAULT_SOCKET "\n"
-    "  -f, --file FILE      take the socket from that configuration\n"
+    "  --json                      answer as one JSON document\n"
+    "  --socket PATH               the admin socket; default $ALACRITY_SOCKET, else\n"
+    "                              " DEFAULT_SOCKET "\n"
+    "  -f, --file FILE             take the socket from that configuration\n"
     "\n"
-    "Signals: HUP reloads, TERM and INT drain and stop, the second one stops at once, USR1 reopens\n"
-    "the log. Exit codes: 0 done, 1 refused or failed, 2 wrong command line, 3 no balancer could be\n"
-    "reached.\n";
+    "Signals: HUP reloads; TERM, QUIT and INT drain, a second one stops at once; USR1 reopens the\n"
+    "log. Exit codes: 0 done, 1 refused or failed, 2 wrong command line, 3 no balancer reached.\n";
 
 void client_usage(FILE *out) {
     fputs(usage, out);
@@ -57,7 +57,7 @@ void client_usage(FILE *out) {
         snprintf(line, sizeof(line), "%s%s%s%s%s", command->verb, command->action ? " " : "",
                  command->action ? command->action : "", command->arguments[0] ? " " : "",
                  command->arguments);
-        fprintf(out, "  %-*s %s\n", strlen(line) > 20 ? 27 : 20, line, command->summary);
+        fprintf(out, "  %-27s %s\n", line, command->summary);
     }
     fputs(usage_options, out);
 }

@@ -3,35 +3,30 @@
  * One connection carries one request: a line of words, perhaps begun with --json. The answer is a
  * line "ok" or "error", then text (docs/admin.md), then the end. The walk:
  *
- *     on_accept -> READING -> run_request -> [WAITING for a reload or for workers] -> WRITING -> gone
+ *     on_accept -> READING -> run_request -> [WAITING for a reload or for workers] -> WRITING ->
+ * gone
  *
  * Bounds: connections, length of a request, time to send it, time to take the answer. Whoever waits
  * for a reload waits as long as the reload takes.
  */
+#include "control/admin.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#include "base/list.h"
 #include "base/log.h"
 #include "control/answers.h"
 #include "control/commands.h"
-#include "control/control.h"
 #include "control/inquiry.h"
 
-#define CONNECTIONS_MAX 64u
 #define ACCEPTS_A_TURN 16
-#define REQUEST_BYTES 4096u       /* with the newline */
+#define REQUEST_BYTES 4096u /* with the newline */
 #define REQUEST_WORDS 16u
-#define REQUEST_SECONDS 5.0       /* until the line is complete */
-#define INQUIRY_SECONDS 5.0       /* until the workers have answered */
-#define ANSWER_SECONDS 30.0       /* until the client has taken the answer */
-#define ACCEPT_PAUSE_SECONDS 0.2  /* when descriptors or memory are out */
+#define ACCEPT_PAUSE_SECONDS 0.2 /* when descriptors or memory are out */
 #define BACKLOG 64
 
 enum connection_state { CONNECTION_READING, CONNECTION_WAITING, CONNECTION_WRITING };
@@ -54,23 +49,6 @@ struct connection {
     size_t sent;
     struct inquiry *inquiry;    /* WAITING for workers, else NULL */
     struct reload_wait *reload; /* WAITING for a reload, else NULL */
-};
-
-/* The listening socket, and the file it is reached by. */
-struct door {
-    int descriptor; /* -1: closed */
-    char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
-    dev_t device;
-    ino_t inode;
-};
-
-struct admin {
-    struct control *control;
-    struct door door;
-    struct ev_io accept;
-    struct ev_timer pause; /* active: nothing is accepted */
-    struct list connections;
-    uint32_t connection_count;
 };
 
 /* ---- the end of a connection ---- */
@@ -115,9 +93,9 @@ static void set_deadline(struct connection *connection, double seconds) {
 
 static void write_some(struct connection *connection) {
     while (connection->sent < connection->answer.length) {
-        ssize_t sent = send(connection->io.fd, connection->answer.bytes + connection->sent,
-                            connection->answer.length - connection->sent,
-                            MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t sent =
+            send(connection->io.fd, connection->answer.bytes + connection->sent,
+                 connection->answer.length - connection->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (sent < 0 && errno == EINTR) {
             continue;
         }
@@ -149,7 +127,7 @@ static void finish(struct connection *connection, bool ok, struct text *body) {
         connection_close(connection);
         return;
     }
-    set_deadline(connection, ANSWER_SECONDS);
+    set_deadline(connection, connection->admin->settings.answer_s);
     write_some(connection);
 }
 
@@ -179,7 +157,8 @@ static void run_reload(struct connection *connection) {
     }
     wait->connection = connection;
     connection->reload = wait;
-    control_reload(connection->admin->control, on_reloaded, wait); /* may have answered already */
+    struct admin *admin = connection->admin;
+    admin->settings.reload(admin->control, on_reloaded, wait); /* may have answered already */
 }
 
 static void on_listed(void *argument, const struct inquiry *inquiry) {
@@ -212,13 +191,14 @@ static void run_inquiry(struct connection *connection, const struct request *req
         errno = 0;
         uint64_t id = strtoull(word, &end, 10);
         if (digits == 0 || word[digits] != '\0' || errno != 0) {
-            finish_message(connection, false, "a session's ID is a number; 'session list' shows it");
+            finish_message(connection, false,
+                           "a session's ID is a number; 'session list' shows it");
             return;
         }
         connection->inquiry = inquiry_kill(control, id, on_killed, connection);
     }
     if (connection->inquiry != NULL) {
-        set_deadline(connection, INQUIRY_SECONDS);
+        set_deadline(connection, connection->admin->settings.inquiry_s);
     } else {
         finish_message(connection, false,
                        errno != 0 ? "out of memory" : "there is no such session");
@@ -306,8 +286,8 @@ static void read_some(struct connection *connection) {
     } else {
         /* At the end of input the line is complete without its newline; there is room, as a full
          * buffer was refused. */
-        size_t length = newline != NULL ? (size_t)(newline - connection->request)
-                                        : connection->received;
+        size_t length =
+            newline != NULL ? (size_t)(newline - connection->request) : connection->received;
         if (length > 0 && connection->request[length - 1] == '\r') {
             length--;
         }
@@ -337,12 +317,12 @@ static void on_deadline(struct ev_loop *loop, struct ev_timer *timer, int events
     struct connection *connection = container_of(timer, struct connection, deadline);
     switch (connection->state) {
     case CONNECTION_READING:
-        finish_message(connection, false, "the request was not complete within 5 seconds");
+        finish_message(connection, false, "the request was not complete in time");
         break;
     case CONNECTION_WAITING:
         inquiry_drop(connection->inquiry); /* only those have a deadline while they wait */
         connection->inquiry = NULL;
-        finish_message(connection, false, "a worker did not answer within 5 seconds");
+        finish_message(connection, false, "a worker did not answer in time");
         break;
     case CONNECTION_WRITING:
         connection_close(connection);
@@ -370,7 +350,7 @@ static void on_pause_over(struct ev_loop *loop, struct ev_timer *timer, int even
 static void connection_open(struct admin *admin, int descriptor) {
     static const char too_many[] = "error\ntoo many connections to the admin socket\n";
     struct connection *connection = NULL;
-    if (admin->connection_count < CONNECTIONS_MAX) {
+    if (admin->connection_count < admin->settings.max_connections) {
         connection = calloc(1, sizeof(*connection));
     }
     if (connection == NULL) {
@@ -385,7 +365,7 @@ static void connection_open(struct admin *admin, int descriptor) {
     ev_io_init(&connection->io, on_ready, descriptor, EV_READ);
     ev_timer_init(&connection->deadline, on_deadline, 0, 0);
     ev_io_start(admin->control->loop, &connection->io);
-    set_deadline(connection, REQUEST_SECONDS);
+    set_deadline(connection, admin->settings.request_s);
 }
 
 static void on_accept(struct ev_loop *loop, struct ev_io *io, int events) {
@@ -425,8 +405,8 @@ static void door_close(struct door *door) {
     *door = (struct door){.descriptor = -1};
 }
 
-/* Makes sure that nothing is in the way at the address; removes what a process left that is no more.
- * False: error. */
+/* Makes sure that nothing is in the way at the address; removes what a process left that is no
+ * more. False: error. */
 static bool clear_way(const struct sockaddr_un *address, char *error, size_t error_bytes) {
     struct stat status;
     if (lstat(address->sun_path, &status) != 0) {
@@ -532,6 +512,11 @@ struct admin *admin_new(struct control *control) {
         return NULL;
     }
     admin->control = control;
+    admin->settings = (struct admin_settings){.max_connections = 64,
+                                              .request_s = 5,
+                                              .inquiry_s = 5,
+                                              .answer_s = 30,
+                                              .reload = control_reload};
     admin->door.descriptor = -1;
     list_init(&admin->connections);
     ev_io_init(&admin->accept, on_accept, -1, EV_READ);

@@ -164,10 +164,14 @@ static void report_pools(struct report *report, const struct facts *facts) {
 
 static void report_scripts(struct report *report, const struct facts *facts) {
     static const struct report_column columns[] = {
-        {"kind", "script", REPORT_PLAIN},        {"name", "name", REPORT_PLAIN},
-        {"path", NULL, REPORT_PLAIN},            {"pool", "pool", REPORT_PLAIN},
-        {"version", "version", REPORT_PLAIN},    {"calls", "calls", REPORT_PLAIN},
-        {"errors", "errors", REPORT_PLAIN},      {"memory_bytes", "memory", REPORT_BYTES},
+        {"kind", "script", REPORT_PLAIN},
+        {"name", "name", REPORT_PLAIN},
+        {"path", NULL, REPORT_PLAIN},
+        {"pool", "pool", REPORT_PLAIN},
+        {"version", "version", REPORT_PLAIN},
+        {"calls", "calls", REPORT_PLAIN},
+        {"errors", "errors", REPORT_PLAIN},
+        {"memory_bytes", "memory", REPORT_BYTES},
         {"last_error", "last error", REPORT_PLAIN},
     };
     report_table(report, "scripts", REPORT_COLUMNS(columns));
@@ -176,8 +180,7 @@ static void report_scripts(struct report *report, const struct facts *facts) {
         report_string(report, script->kind);
         report_string(report, script->name);
         report_string(report, script->path);
-        report_string(report,
-                      i < facts->pool_count ? facts->pools[i].pool->config->name : NULL);
+        report_string(report, i < facts->pool_count ? facts->pools[i].pool->config->name : NULL);
         report_number(report, script->version);
         report_number(report, script->calls);
         report_number(report, script->errors);
@@ -199,8 +202,8 @@ static void report_status(struct report *report, const struct control *control,
 
 static void report_listener_totals(struct report *report, const struct facts *facts) {
     static const struct report_column columns[] = {
-        {"name", "listener", REPORT_PLAIN},         {"sessions_active", "sessions", REPORT_PLAIN},
-        {"sessions_total", "total", REPORT_PLAIN},  {"bytes_in_total", "in", REPORT_BYTES},
+        {"name", "listener", REPORT_PLAIN},        {"sessions_active", "sessions", REPORT_PLAIN},
+        {"sessions_total", "total", REPORT_PLAIN}, {"bytes_in_total", "in", REPORT_BYTES},
         {"bytes_out_total", "out", REPORT_BYTES},
     };
     report_table(report, "listeners", REPORT_COLUMNS(columns));
@@ -459,8 +462,8 @@ static bool answer_backend_admin(struct control *control, const struct request *
     return true;
 }
 
-static bool answer_backend_weight(struct control *control, const struct request *request,
-                                  bool json, struct text *out) {
+static bool answer_backend_weight(struct control *control, const struct request *request, bool json,
+                                  struct text *out) {
     const char *word = request->arguments[1];
     char *end;
     errno = 0;
@@ -489,11 +492,16 @@ void answer_sessions(const struct inquiry *inquiry, bool json, struct text *out)
         {"sessions_listed", "listed", REPORT_PLAIN},
     };
     static const struct report_column columns[] = {
-        {"id", "id", REPORT_PLAIN},             {"client", "client", REPORT_PLAIN},
-        {"listener", "listener", REPORT_PLAIN}, {"pool", "pool", REPORT_PLAIN},
-        {"backend", "backend", REPORT_PLAIN},   {"state", "state", REPORT_PLAIN},
-        {"age_ms", "age", REPORT_MILLISECONDS}, {"idle_ms", "idle", REPORT_MILLISECONDS},
-        {"bytes_in", "in", REPORT_BYTES},       {"bytes_out", "out", REPORT_BYTES},
+        {"id", "id", REPORT_PLAIN},
+        {"client", "client", REPORT_PLAIN},
+        {"listener", "listener", REPORT_PLAIN},
+        {"pool", "pool", REPORT_PLAIN},
+        {"backend", "backend", REPORT_PLAIN},
+        {"state", "state", REPORT_PLAIN},
+        {"age_ms", "age", REPORT_MILLISECONDS},
+        {"idle_ms", "idle", REPORT_MILLISECONDS},
+        {"bytes_in", "in", REPORT_BYTES},
+        {"bytes_out", "out", REPORT_BYTES},
     };
     struct report report;
     uint64_t total = 0, listed = 0;

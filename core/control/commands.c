@@ -10,7 +10,8 @@
 
 const struct command commands[COMMAND_COUNT] = {
     [COMMAND_STATUS] = {"status", NULL, "", 0, 0, "version, workers, listeners, pools, scripts"},
-    [COMMAND_RELOAD] = {"reload", NULL, "", 0, 0, "read configuration and scripts again; all or none"},
+    [COMMAND_RELOAD] = {"reload", NULL, "", 0, 0,
+                        "read configuration and scripts again; all or none"},
     [COMMAND_BACKEND_LIST] = {"backend", "list", "[POOL]", 0, 1, "backends, their state and why"},
     [COMMAND_BACKEND_DRAIN] = {"backend", "drain", "POOL/NAME", 1, 1,
                                "no new sessions; open ones go on"},
@@ -41,7 +42,8 @@ static uint32_t list_words(const char *verb, const char **out) {
     for (uint32_t i = 0; i < COMMAND_COUNT; i++) {
         if (verb != NULL && strcmp(commands[i].verb, verb) == 0) {
             out[count++] = commands[i].action;
-        } else if (verb == NULL && (i == 0 || strcmp(commands[i].verb, commands[i - 1].verb) != 0)) {
+        } else if (verb == NULL &&
+                   (i == 0 || strcmp(commands[i].verb, commands[i - 1].verb) != 0)) {
             out[count++] = commands[i].verb;
         }
     }

@@ -23,9 +23,9 @@ enum command_kind {
 };
 
 struct command {
-    const char *verb, *action;  /* action NULL: the verb stands alone */
-    const char *arguments;      /* how to write them; "" when there are none */
-    uint32_t minimum, maximum;  /* how many */
+    const char *verb, *action; /* action NULL: the verb stands alone */
+    const char *arguments;     /* how to write them; "" when there are none */
+    uint32_t minimum, maximum; /* how many */
     const char *summary;
 };
 
@@ -34,7 +34,8 @@ extern const struct command commands[COMMAND_COUNT]; /* by enum command_kind */
 /* A request in words. */
 struct request {
     enum command_kind kind;
-    const char *const *arguments; /* the words after verb and action; commands[kind] says how many */
+    const char *const
+        *arguments; /* the words after verb and action; commands[kind] says how many */
     uint32_t argument_count;
 };
 

@@ -9,11 +9,12 @@
  *      SUSPECT  -> UP, DOWN      the next answer decides
  *
  * As workers may change the word at any time (slot_connect_failed), a transition here is a
- * compare-and-swap, decided anew when a worker came between. judge() is the only place that decides,
- * transition() the only one that tells. A script's error is no answer: the state is kept.
+ * compare-and-swap, decided anew when a worker came between. judge() is the only place that
+ * decides, transition() the only one that tells. A script's error is no answer: the state is kept.
  *
  * A pool without a check: its backends are up at once, and a suspect is tried again after a while.
- * A backend that leaves the configuration is forgotten: its watch, health, admin and runtime weight.
+ * A backend that leaves the configuration is forgotten: its watch, health, admin and runtime
+ * weight.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,13 +26,13 @@
 #include "control/control.h"
 
 #define CHECKS_AT_ONCE 256u
-#define SPREAD_SECONDS 1.0         /* first checks of a plan are begun within this time ... */
-#define SPREAD_GAP_SECONDS 0.001   /* ... and no further apart than this */
-#define SETTLING_SECONDS 1.0       /* between checks that may soon change a state */
-#define SUSPECT_GAP_SECONDS 0.1    /* after the check before, however often workers complain */
-#define NEXT_GAP_SECONDS 0.001     /* when a check took longer than the interval */
-#define TRIAL_SECONDS 2.0          /* a suspect nobody checks is tried again after this time */
-#define TRIAL_TURN_SECONDS 0.5     /* how often we look for those */
+#define SPREAD_SECONDS 1.0       /* first checks of a plan are begun within this time ... */
+#define SPREAD_GAP_SECONDS 0.001 /* ... and no further apart than this */
+#define SETTLING_SECONDS 1.0     /* between checks that may soon change a state */
+#define SUSPECT_GAP_SECONDS 0.1  /* after the check before, however often workers complain */
+#define NEXT_GAP_SECONDS 0.001   /* when a check took longer than the interval */
+#define TRIAL_SECONDS 2.0        /* a suspect nobody checks is tried again after this time */
+#define TRIAL_TURN_SECONDS 0.5   /* how often we look for those */
 
 enum watch_phase {
     WATCH_OFF,       /* no check, or in maintenance */
@@ -47,14 +48,14 @@ struct watch {
     const struct control_pool *pool; /* of the current plan */
     struct address address;          /* as published last */
     struct ev_timer timer;
-    struct list node;                /* in health.waiting */
-    struct check_run *run;           /* NULL while check_start itself runs */
-    ev_tstamp started;               /* of the last check */
-    ev_tstamp suspect_since;         /* 0: not known to be suspect */
-    uint32_t successes, failures;    /* in a row since the last transition; one of them is 0 */
-    uint32_t round;                  /* of the health_switch that saw it last */
+    struct list node;             /* in health.waiting */
+    struct check_run *run;        /* NULL while check_start itself runs */
+    ev_tstamp started;            /* of the last check */
+    ev_tstamp suspect_since;      /* 0: not known to be suspect */
+    uint32_t successes, failures; /* in a row since the last transition; one of them is 0 */
+    uint32_t round;               /* of the health_switch that saw it last */
     enum watch_phase phase;
-    bool first_decides;              /* what we know is old: one answer is enough, either way */
+    bool first_decides; /* what we know is old: one answer is enough, either way */
 };
 
 struct health {
@@ -139,7 +140,8 @@ static void transition(struct watch *watch, enum backend_health from, enum backe
         write_changed(slot);
     }
     slot_changed(slot, watch->pool->facts);
-    tell(slot, to == HEALTH_UP ? LOG_INFO : LOG_WARNING, health_word(from), health_word(to), reason);
+    tell(slot, to == HEALTH_UP ? LOG_INFO : LOG_WARNING, health_word(from), health_word(to),
+         reason);
 }
 
 /* ---- judging ---- */
@@ -255,8 +257,8 @@ static void schedule(struct watch *watch, double delay) {
 static void schedule_next(struct watch *watch) {
     struct health *health = watch->health;
     enum backend_health now = health_of(watch->slot);
-    bool settling = (now == HEALTH_UP && watch->failures > 0) ||
-                    (now == HEALTH_DOWN && watch->successes > 0);
+    bool settling =
+        (now == HEALTH_UP && watch->failures > 0) || (now == HEALTH_DOWN && watch->successes > 0);
     double delay = interval_of(watch);
     delay = (settling ? at_most(delay, SETTLING_SECONDS) : delay) * jitter(health);
     double elapsed = ev_now(health->control->loop) - watch->started;
@@ -555,9 +557,9 @@ void health_set_weight(struct health *health, struct slot *slot, uint32_t weight
     }
     set_weight(slot, weight);
     slot_changed(slot, watch->pool->facts);
-    const struct log_field fields[] = {
-        LOG_STRING("pool", slot->script.pool), LOG_STRING("backend", slot->script.name),
-        LOG_NUMBER("from", before), LOG_NUMBER("to", weight)};
+    const struct log_field fields[] = {LOG_STRING("pool", slot->script.pool),
+                                       LOG_STRING("backend", slot->script.name),
+                                       LOG_NUMBER("from", before), LOG_NUMBER("to", weight)};
     log_fields(LOG_INFO, "weight", fields, "backend %s/%s: weight %u -> %u by an administrator",
                slot->script.pool, slot->script.name, before, weight);
 }

@@ -72,9 +72,8 @@ static struct inquiry *ask(struct control *control, uint32_t first, uint32_t cou
 
 struct inquiry *inquiry_list(struct control *control, inquiry_done *done, void *argument) {
     errno = 0;
-    return control->worker_count == 0
-               ? NULL
-               : ask(control, 0, control->worker_count, 0, done, argument);
+    return control->worker_count == 0 ? NULL
+                                      : ask(control, 0, control->worker_count, 0, done, argument);
 }
 
 struct inquiry *inquiry_kill(struct control *control, uint64_t session, inquiry_done *done,

@@ -29,7 +29,7 @@ struct inquiry {
     struct control *control;
     inquiry_done *done; /* NULL: dropped, nobody waits any more */
     void *argument;
-    uint64_t session;   /* to kill; 0 = list */
+    uint64_t session; /* to kill; 0 = list */
     uint32_t mail_count, awaited;
     struct inquiry_mail mails[];
 };

@@ -165,8 +165,8 @@ static void end_block(struct report *report) {
     report->columns = NULL;
 }
 
-static void begin_block(struct report *report, const struct report_column *columns,
-                        uint32_t count, bool is_table) {
+static void begin_block(struct report *report, const struct report_column *columns, uint32_t count,
+                        bool is_table) {
     end_block(report);
     report->columns = columns;
     report->column_count = count;

@@ -32,9 +32,9 @@ struct report {
     uint32_t column_count;
     uint64_t cell_count;
     bool is_table;
-    bool any; /* JSON: something stands before, a comma is due */
-    struct text cells;    /* text: the cells, each ended by a NUL; only those that are shown */
-    struct text numeric;  /* text: one character a cell of `cells`: is it aligned right? */
+    bool any;            /* JSON: something stands before, a comma is due */
+    struct text cells;   /* text: the cells, each ended by a NUL; only those that are shown */
+    struct text numeric; /* text: one character a cell of `cells`: is it aligned right? */
 };
 
 #define REPORT_COLUMNS(columns) (columns), (uint32_t)(sizeof(columns) / sizeof((columns)[0]))

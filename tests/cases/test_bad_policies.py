@@ -50,7 +50,7 @@ def start(body, port, **policy):
     ('return pool', BAD),
     ('return print', BAD),
     ('return setmetatable({}, { __index = function() error("x") end })', BAD),
-    ('return coroutine.create(function() end)', BAD),
+    ('return coroutine.create(function() end)', ERROR),
     ('return', NIL),
     ('return nil', NIL),
     ('return nil, "nobody suits"', NIL),

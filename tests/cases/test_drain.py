@@ -16,6 +16,8 @@ def not_served(port):
             return client.recv(10) == b""
     except (ConnectionRefusedError, ConnectionResetError):
         return True
+    except TimeoutError:
+        return False  # it came just before, and is served
 
 
 def drain(balancer):

@@ -1,6 +1,6 @@
 """Failed connects in a row put a backend aside at once, before any check has noticed."""
-from support import (Alacrity, Server, ask, backends, dead_address, free_port, serve_name,
-                     web_over)
+from support import (Alacrity, Server, ask, backends, dead_address, eventually, free_port,
+                     serve_name, web_over)
 
 # So rare that within this story only the first check and those asked for by a suspicion happen.
 RARE = {"type": "tcp", "interval": "10m", "timeout": "500ms", "rise": 1, "fall": 1}
@@ -39,14 +39,21 @@ def test_a_suspicion_that_a_check_clears():
         assert {ask(port) for _ in range(10)} == {b"a\n", b"b\n"}
 
 
-def test_without_a_check_nobody_is_suspected():
-    """Nothing could ever clear it: so each session finds out by itself."""
+def test_without_a_check_a_suspect_is_tried_again():
+    """Nobody checks it: after a while a session may find out."""
     live, port = Server(serve_name, "live"), free_port()
+    address = dead_address()
     config = {**web_over([], port, suspect_after=3), "workers": 1}
-    config["pools"]["app"]["backends"] = {"dead": dead_address(), **backends([live])}
+    config["pools"]["app"]["backends"] = {"dead": address, **backends([live])}
     with Alacrity(config) as balancer:
-        for _ in range(40):
+        for _ in range(10):
             assert ask(port) == b"live\n"
-        dead = balancer.at_rest()["pools"]["app"]["backends"]["dead"]
-        assert dead["connect_failures_total"] >= 15
-        assert dead["state"] in ("up", "starting")
+        eventually(lambda: balancer.backend("dead")["state"] == "suspect")
+        failures = balancer.backend("dead")["connect_failures_total"]
+        assert failures == 3
+        eventually(lambda: balancer.backend("dead")["state"] == "up", "it is given another trial")
+
+        def is_tried():
+            assert ask(port) == b"live\n"
+            return balancer.backend("dead")["connect_failures_total"] > failures
+        eventually(is_tried, "sessions try it again, and go elsewhere")

@@ -15,6 +15,7 @@ def black_hole():
     """An address that answers no handshake: a listening socket whose queue is full."""
     with contextlib.ExitStack() as stack:
         listening = stack.enter_context(socket.socket())
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(("127.0.0.1", free_port()))
         listening.listen(0)
         for _ in range(16):

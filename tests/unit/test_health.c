@@ -118,9 +118,8 @@ static void move_backend(struct pool_config *config, uint32_t index, const char 
     char error[64];
     free(config->backends[index].address_text);
     config->backends[index].address_text = strdup(address);
-    ck_assert_int_eq(
-        address_parse(address, &config->backends[index].address, error, sizeof(error)),
-        ADDRESS_NUMERIC);
+    ck_assert_int_eq(address_parse(address, &config->backends[index].address, error, sizeof(error)),
+                     ADDRESS_NUMERIC);
 }
 
 /* The plan of one pool, made current. */
@@ -183,13 +182,13 @@ static void tear_down(void) {
 
 /* ---- waiting ---- */
 
-#define await(condition)                                                                 \
-    do {                                                                                 \
-        ev_tstamp until_ = ev_time() + 5;                                                \
-        while (!(condition)) {                                                           \
-            ck_assert_msg(ev_time() < until_, "never: %s", #condition);                  \
-            ev_run(control.loop, EVRUN_ONCE);                                            \
-        }                                                                                \
+#define await(condition)                                                                           \
+    do {                                                                                           \
+        ev_tstamp until_ = ev_time() + 5;                                                          \
+        while (!(condition)) {                                                                     \
+            ck_assert_msg(ev_time() < until_, "never: %s", #condition);                            \
+            ev_run(control.loop, EVRUN_ONCE);                                                      \
+        }                                                                                          \
     } while (0)
 
 /* The next check of that slot gets this answer. */
@@ -455,7 +454,8 @@ START_TEST(another_address_is_another_server) {
     state_is(1, STATE_DOWN);
     ck_assert_str_eq(slot_at(0)->script.address, "127.0.0.1:2000");
     check_says(0, CHECK_UP, "");
-    ck_assert(address_equal(&runs[slot_at(0)->script.view.id].address, &moved->backends[0].address));
+    ck_assert(
+        address_equal(&runs[slot_at(0)->script.view.id].address, &moved->backends[0].address));
     state_is(0, STATE_UP);
 }
 END_TEST

@@ -1,0 +1,37 @@
+/* Admin, from the inside: for admin.c and its unit test. Others use control/control.h. */
+#ifndef CONTROL_ADMIN_H
+#define CONTROL_ADMIN_H
+
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "base/list.h"
+#include "control/control.h"
+
+struct admin_settings {
+    uint32_t max_connections;
+    double request_s; /* until the line is complete */
+    double inquiry_s; /* until the workers have answered */
+    double answer_s;  /* until the client has taken the answer */
+    void (*reload)(struct control *control, reload_done *done, void *argument);
+};
+
+/* The listening socket, and the file it is reached by. */
+struct door {
+    int descriptor; /* -1: closed */
+    char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+    dev_t device;
+    ino_t inode;
+};
+
+struct admin {
+    struct control *control;
+    struct admin_settings settings; /* may be changed before the first connection */
+    struct door door;
+    struct ev_io accept;
+    struct ev_timer pause; /* active: nothing is accepted */
+    struct list connections;
+    uint32_t connection_count;
+};
+
+#endif
