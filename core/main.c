@@ -110,7 +110,7 @@ static int verb_demo(int argc, char **argv) {
     if (argc > 1) {
         return usage_error("demo takes only --print, not ", argv[1]);
     }
-    puts("Alacrity demo: three backends, one of them of double weight, balanced by least-conn.\n"
+    puts("Alacrity demo: three backends, one of them of double weight, balanced by round-robin.\n"
          "  the service   http://127.0.0.1:8080/\n"
          "  the stats     http://127.0.0.1:8404/\n"
          "Try: reload the first a few times, then `alacrity backend drain app/a` in another shell,\n"

@@ -13,7 +13,7 @@ const char demo_configuration[] =
     "  demo-c: {bind: \"127.0.0.1:9003\", service: {name: demo, with: {name: c}}}\n"
     "pools:\n"
     "  app:\n"
-    "    policy: least-conn\n"
+    "    policy: round-robin\n"
     "    check: {type: http, interval: 2s, timeout: 1s, rise: 2, fall: 3}\n"
     "    backends:\n"
     "      a: 127.0.0.1:9001\n"
