@@ -314,6 +314,11 @@ static bool open_sockets(struct builder *builder, struct build *build) {
         }
         relay_index += config->pool >= 0 ? 1 : 0;
     }
+    if (ok && !listening_listen(&builder->listening)) {
+        messages_add(&build->messages, (struct position){.file = plan->snapshot->file},
+                     "cannot listen: %s", strerror(errno));
+        ok = false;
+    }
     return ok;
 }
 
@@ -507,6 +512,7 @@ void builder_stop(struct builder *builder, struct control_plan *last) {
     builder->stop_mail.deliver = do_stop;
     mailbox_post(&builder->mailbox, &builder->stop_mail);
     pthread_join(builder->thread, NULL);
+    mailbox_close(&builder->control->mailbox); /* a build that came too late: it is dropped */
     mailbox_close(&builder->mailbox);
     ev_loop_destroy(builder->loop);
     free(builder);

@@ -33,9 +33,12 @@ struct conductor {
     struct list asking;     /* waiters of the next build */
     struct list answering;  /* waiters of the build under way */
     bool building;
+    bool finishing; /* the loop has ended: builds that still come back are dropped */
     struct build *publishing;      /* handed to workers, not yet taken by all */
     struct control_plan *previous; /* the plan before the one being published */
     uint32_t plans_to_take;
+    /* What must not be lost has its mail ready: a worker says each at most once at a time. */
+    struct mail taken[ARENA_WORKERS], drained[ARENA_WORKERS];
     uint32_t workers_drained;
     bool failed_start;
     struct worker *worker_memory[ARENA_WORKERS];
@@ -112,6 +115,9 @@ static void answer(struct conductor *conductor, bool ok, const char *text) {
  * it said to be live, so that who asked finds removed addresses refused and memory given back. */
 void build_settled(struct control *control, bool published) {
     struct conductor *conductor = conductor_of(control);
+    if (conductor->finishing) {
+        return; /* plans and those who asked are gone */
+    }
     if (published) {
         uint64_t number = control->plan->snapshot->number;
         bool first = conductor->previous == NULL;
@@ -127,16 +133,21 @@ void build_settled(struct control *control, bool published) {
 }
 
 static void plan_taken(struct mail *mail, void *owner) {
-    (void)take_subject(mail);
+    (void)mail;
     struct conductor *conductor = conductor_of(owner);
     if (--conductor->plans_to_take == 0) {
+        if (!conductor->finishing) {
+            health_part(conductor->control.health, conductor->previous);
+        }
         builder_settle(conductor->control.builder, conductor->publishing, true,
                        conductor->previous);
     }
 }
 
 static void on_plan_taken(void *argument, struct worker *worker) {
-    post_event(argument, plan_taken, worker);
+    struct mail *mail = &conductor_of(argument)->taken[worker_index(worker)];
+    mail->deliver = plan_taken;
+    mailbox_post(&((struct control *)argument)->mailbox, mail);
 }
 
 /* Nothing is published yet: whatever fails here, the build is dropped. */
@@ -192,7 +203,7 @@ void build_finished(struct control *control, struct build *build) {
     struct conductor *conductor = conductor_of(control);
     /* A worker may have been started since the build was asked for, by a publish that then failed:
      * it gets nothing to do until the next reload, which builds for it. */
-    if (build->ok && control->draining) {
+    if (build->ok && (control->draining || conductor->finishing)) {
         messages_add(&build->messages, (struct position){0}, "not reloaded: the balancer is stopping");
     } else if (build->ok && prepare_to_publish(conductor, build)) {
         publish(conductor, build);
@@ -200,7 +211,9 @@ void build_finished(struct control *control, struct build *build) {
     }
     const char *text = build->messages.text.bytes;
     text = text != NULL ? text : "out of memory";
-    if (control->plan == NULL) {
+    if (conductor->finishing) {
+        /* nobody to tell but those who asked */
+    } else if (control->plan == NULL) {
         fputs(text, stderr);
         conductor->failed_start = true;
         ev_break(control->loop, EVBREAK_ALL);
@@ -213,7 +226,7 @@ void build_finished(struct control *control, struct build *build) {
 }
 
 static void begin_next_build(struct conductor *conductor) {
-    if (conductor->building || list_is_empty(&conductor->asking)) {
+    if (conductor->building || conductor->finishing || list_is_empty(&conductor->asking)) {
         return;
     }
     list_each(node, &conductor->asking) {
@@ -245,7 +258,7 @@ void control_reload(struct control *control, reload_done *done, void *argument) 
 /* ---- stopping ---- */
 
 static void deliver_drained(struct mail *mail, void *owner) {
-    (void)take_subject(mail);
+    (void)mail;
     struct conductor *conductor = conductor_of(owner);
     if (++conductor->workers_drained == conductor->control.worker_count) {
         ev_break(conductor->control.loop, EVBREAK_ALL);
@@ -253,7 +266,9 @@ static void deliver_drained(struct mail *mail, void *owner) {
 }
 
 static void on_drained(void *argument, struct worker *worker) {
-    post_event(argument, deliver_drained, worker);
+    struct mail *mail = &conductor_of(argument)->drained[worker_index(worker)];
+    mail->deliver = deliver_drained;
+    mailbox_post(&((struct control *)argument)->mailbox, mail);
 }
 
 static void end_all_sessions(struct control *control) {
@@ -358,6 +373,7 @@ static bool start(struct conductor *conductor, const struct build_source *source
 
 static void finish(struct conductor *conductor) {
     struct control *control = &conductor->control;
+    conductor->finishing = true;
     services_free(control->services);
     health_free(control->health);
     admin_free(control->admin);
@@ -366,6 +382,10 @@ static void finish(struct conductor *conductor) {
     }
     /* Answers of workers that came in too late to matter. */
     mailbox_close(&control->mailbox);
+    list_each(node, &conductor->asking) {
+        list_remove(node);
+        list_append(&conductor->answering, node);
+    }
     answer(conductor, false, "the balancer has stopped");
     builder_stop(control->builder, control->plan);
     arena_free(control->arena);

@@ -71,6 +71,9 @@ void health_free(struct health *health);
 /* The new plan is current: stop checks of the old, start those of the new (spread by jitter; the
  * first at once), health of slots whose address changed is forgotten. `old` may be NULL. */
 void health_switch(struct health *health, struct control_plan *old, struct control_plan *new_plan);
+/* Every worker has taken the plan switched to last: backends of `old` that it lacks are gone. Not
+ * before, or workers still on the old plan would find nobody to send a session to. */
+void health_part(struct health *health, struct control_plan *old);
 /* A worker saw a backend turn suspect (delivered by mail): check it now. */
 void health_suspect(struct health *health, struct slot *slot);
 /* Administrator's wishes. Logged, counted, generation raised. */

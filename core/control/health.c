@@ -492,6 +492,16 @@ static void part_if_left(struct watch *watch) {
     }
 }
 
+static void rest_if_left(struct watch *watch) {
+    if (watch->round != watch->health->round) {
+        rest(watch);
+    }
+}
+
+void health_part(struct health *health, struct control_plan *old) {
+    each_watch(health, old, part_if_left);
+}
+
 void health_switch(struct health *health, struct control_plan *old, struct control_plan *new_plan) {
     struct ev_loop *loop = health->control->loop;
     uint32_t backends = 0, index = 0;
@@ -511,7 +521,7 @@ void health_switch(struct health *health, struct control_plan *old, struct contr
             adopt(health, pool, k, gap * index++);
         }
     }
-    each_watch(health, old, part_if_left);
+    each_watch(health, old, rest_if_left); /* its check is about to be freed */
     health->held = false;
     if (!trials) {
         ev_timer_stop(loop, &health->trials);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -24,11 +25,18 @@ static void close_sockets(struct bound *bound, uint32_t keep) {
     }
 }
 
+/* Is the file at that path the socket we made? It may have been replaced since. */
+static bool is_our_file(const struct bound *bound) {
+    struct stat status;
+    return bound->inode != 0 && lstat(bound->address.local.sun_path, &status) == 0 &&
+           status.st_dev == bound->device && status.st_ino == bound->inode;
+}
+
 static void drop(struct bound *bound) {
-    close_sockets(bound, 0);
-    if (bound->address.any.sa_family == AF_UNIX && bound->address.local.sun_path[0] != '\0') {
+    if (bound->address.any.sa_family == AF_UNIX && is_our_file(bound)) {
         (void)unlink(bound->address.local.sun_path); /* gone already is fine */
     }
+    close_sockets(bound, 0);
     list_remove(&bound->node);
     free(bound);
 }
@@ -116,6 +124,10 @@ static void remove_stale(const struct address *address) {
     if (address->local.sun_path[0] == '\0') {
         return;
     }
+    struct stat status;
+    if (lstat(address->local.sun_path, &status) != 0 || !S_ISSOCK(status.st_mode)) {
+        return; /* connect refuses an ordinary file too: it is not ours to remove */
+    }
     int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (probe < 0) {
         return;
@@ -162,19 +174,30 @@ static struct bound *find(struct listening *listening, const struct address *add
 
 /* False: errno. */
 static bool open_missing(struct bound *bound, uint32_t count, uint32_t backlog) {
-    for (uint32_t i = 0; i < bound->count; i++) {
-        if (listen(bound->sockets[i], (int)backlog) != 0) { /* the backlog may have changed */
-            return false;
-        }
-    }
+    bound->backlog = backlog;
     while (bound->count < count) {
         int descriptor = open_bound(&bound->address, true);
         if (descriptor < 0) {
             return false;
         }
         bound->sockets[bound->count++] = descriptor;
-        if (listen(descriptor, (int)backlog) != 0) {
-            return false;
+        struct stat status;
+        if (bound->address.any.sa_family == AF_UNIX && bound->address.local.sun_path[0] != '\0' &&
+            lstat(bound->address.local.sun_path, &status) == 0) {
+            bound->device = status.st_dev;
+            bound->inode = status.st_ino;
+        }
+    }
+    return true;
+}
+
+bool listening_listen(struct listening *listening) {
+    list_each(node, &listening->bounds) {
+        struct bound *bound = bound_of(node);
+        for (uint32_t i = 0; bound->wanted && i < bound->count; i++) {
+            if (listen(bound->sockets[i], (int)bound->backlog) != 0) {
+                return false;
+            }
         }
     }
     return true;

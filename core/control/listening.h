@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/list.h"
 #include "config/snapshot.h"
@@ -20,6 +21,9 @@ struct bound {
     struct list node;
     struct address address;
     uint32_t count, published_count; /* sockets now / before the build under way */
+    uint32_t backlog;                /* of the build under way */
+    dev_t device;                    /* of the socket file we made; inode 0 = none */
+    ino_t inode;
     bool wanted;                     /* named by the build under way */
     int sockets[ARENA_WORKERS];
 };
@@ -34,6 +38,10 @@ void listening_begin(struct listening *listening);
 /* The sockets of that address, opened as far as they are missing. NULL: messages. */
 struct bound *listening_want(struct listening *listening, const struct bind_config *bind,
                              uint32_t backlog, uint32_t workers, struct messages *messages);
+/* Every address of the build could be had: makes its sockets listen. Not before, because a listening
+ * SO_REUSEPORT socket gets its share of the clients at once, and closing it would drop them. False:
+ * errno. */
+bool listening_listen(struct listening *listening);
 /* The build was published and everybody uses it: closes what it does not want. */
 void listening_commit(struct listening *listening);
 /* The build came to nothing: closes what it opened. */

@@ -140,6 +140,7 @@ static void publish(const struct pool_config *config, int instance) {
     plan->pools = pool;
     control.plan = plan;
     health_switch(control.health, old, plan);
+    health_part(control.health, old); /* as when every worker has taken it */
     if (old != NULL) {
         for (uint32_t i = 0; i < old->pools->config->backend_count; i++) {
             arena_give_slot(control.arena, old->pools->slots[i]);
