@@ -108,9 +108,10 @@ void worker_give_plan(struct worker *worker, struct worker_plan *plan) {
 static void start_drain(struct mail *mail, void *owner) {
     (void)mail;
     struct worker *worker = owner;
-    worker->draining = true;
     listener_accept_leftovers(&worker->plane, NULL);
     listener_stop_all(&worker->plane);
+    /* From here on no session begins, so that "drained" is said once: now, or when the last ends. */
+    worker->draining = true;
     if (worker_session_count(worker) == 0) {
         worker->events.drained(worker->events.argument, worker);
     }
@@ -214,7 +215,7 @@ static const char *const state_words[] = {"dialling", "relaying", "closed"};
 static void describe(const struct session *session, struct session_info *out) {
     struct address client;
     session_client_address(session, &client);
-    ev_tstamp now = ev_now(session->plane->loop);
+    ev_tstamp now = session->plane->now;
     memset(out, 0, sizeof(*out));
     out->id = session->id;
     address_format(&client, out->client, sizeof(out->client));

@@ -24,9 +24,17 @@ struct listener {
     struct worker_listener *config;
 };
 
+/* It may have been lost: between close and open another thread can take the number. */
+static void take_reserve(struct data_plane *plane) {
+    if (plane->reserve_descriptor < 0) {
+        plane->reserve_descriptor = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    }
+}
+
 static void resume_accepting(struct ev_loop *loop, struct ev_timer *timer, int events) {
     (void)events;
     struct data_plane *plane = container_of(timer, struct data_plane, accept_pause);
+    take_reserve(plane);
     list_each(node, &plane->listeners) {
         ev_io_start(loop, &container_of(node, struct listener, node)->io);
     }
@@ -52,7 +60,8 @@ static void out_of_descriptors(struct data_plane *plane, struct worker_listener 
             close(newcomer);
             counter_add(&listener->row->ended[REASON_OUT_OF_DESCRIPTORS], 1);
         }
-        plane->reserve_descriptor = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        plane->reserve_descriptor = -1;
+        take_reserve(plane);
     }
     pause_accepting(plane);
 }
@@ -85,6 +94,8 @@ static void accept_batch(struct data_plane *plane, struct worker_listener *liste
         case EINTR:
         case EPROTO:
             break; /* the newcomer is gone, the next may be fine */
+        case EINVAL: /* taken out of listening by another worker (listener_stop_all) */
+            return;
         default:
             /* Never seen; and if it lasts, do not spin. */
             log_limited(LOG_ERROR, "accept", "listener %s: %s", listener->config->name,

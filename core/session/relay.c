@@ -67,10 +67,6 @@ static void count_bytes(struct side *from, size_t bytes) {
 static bool pass_end_on(struct side *from) {
     struct side *to = from->peer;
     struct session *session = from->session;
-    if (session->ending != REASON_COUNT) {
-        session_close(session, session->ending);
-        return false;
-    }
     if (from->broken) {
         session_close(session, reset_reason(from));
         return false;
@@ -138,30 +134,21 @@ static bool flush(struct side *to) {
         }
         return side_broke(to, errno);
     }
-    to->session->last_activity = ev_now(to->session->plane->loop);
+    to->session->last_activity = to->session->plane->now;
     to->pending_start += (uint32_t)sent;
     if (to->pending_start == to->pending_end) {
         free(to->pending);
         to->pending = NULL;
-        if (to->peer->read_closed) {
-            return pass_end_on(to->peer);
-        }
     }
     return true;
 }
 
-/* The side reset the connection. False: session closed (at once, or when its last bytes are out). */
+/* The side reset the connection; its peer has nothing pending, or the side would not be read. Always
+ * false: session closed. */
 static bool reading_failed(struct side *from) {
-    struct session *session = from->session;
-    enum session_reason reason = reset_reason(from);
-    if (from->peer->pending == NULL) {
-        session->carry_reset = true;
-        session_close(session, reason);
-        return false;
-    }
-    from->read_closed = true;
-    session->ending = (uint8_t)reason;
-    return true;
+    from->session->carry_reset = true;
+    session_close(from->session, reset_reason(from));
+    return false;
 }
 
 /* Moves what `from` has to its peer. False: session closed. */
@@ -174,7 +161,7 @@ static bool relay_pump(struct side *from) {
         if (received < 0) {
             return errno == EAGAIN || errno == EINTR ? true : reading_failed(from);
         }
-        session->last_activity = ev_now(session->plane->loop);
+        session->last_activity = session->plane->now;
         if (received == 0) {
             from->read_closed = true;
             return pass_end_on(from);
@@ -217,7 +204,7 @@ void relay_start(struct session *session) {
     session->dial = NULL;
     session->plan = NULL;
     plane_release_plan(plane, plan);
-    session->last_activity = ev_now(plane->loop);
+    session->last_activity = plane->now;
 
     ev_set_cb(&session->backend.io, relay_on_ready);
     ev_io_init(&session->client.io, relay_on_ready, session->client.io.fd, EV_READ);

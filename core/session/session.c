@@ -24,6 +24,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 
 /* Sessions open on each worker. Writer: that worker; read by the others for limits.sessions and by
@@ -67,6 +68,12 @@ static void free_closed(struct ev_loop *loop, struct ev_prepare *watcher, int ev
     }
 }
 
+static void note_time(struct ev_loop *loop, struct ev_check *watcher, int events) {
+    (void)loop;
+    (void)events;
+    container_of(watcher, struct data_plane, begin_turn)->now = (double)clock_monotonic_us() / 1e6;
+}
+
 bool plane_open(struct data_plane *plane, struct ev_loop *loop, struct arena *arena,
                 uint32_t worker) {
     plane->loop = loop;
@@ -88,6 +95,10 @@ bool plane_open(struct data_plane *plane, struct ev_loop *loop, struct arena *ar
     slab_init(&plane->dial_slab, sizeof(struct dial));
     ev_prepare_init(&plane->end_of_turn, free_closed);
     ev_prepare_start(loop, &plane->end_of_turn);
+    ev_check_init(&plane->begin_turn, note_time);
+    ev_set_priority(&plane->begin_turn, EV_MAXPRI);
+    ev_check_start(loop, &plane->begin_turn);
+    note_time(loop, &plane->begin_turn, 0);
     return true;
 }
 
@@ -105,6 +116,7 @@ void plane_close(struct data_plane *plane) {
     farewell_end_all(plane);
     free_closed(plane->loop, &plane->end_of_turn, 0);
     ev_prepare_stop(plane->loop, &plane->end_of_turn);
+    ev_check_stop(plane->loop, &plane->begin_turn);
     slab_destroy(&plane->session_slab);
     slab_destroy(&plane->dial_slab);
     free(plane->scratch);
@@ -193,8 +205,7 @@ struct session *session_new(struct data_plane *plane, struct worker_plan *plan) 
     session->plan = plan;
     plan->references++;
     session->id = ((uint64_t)plane->worker << 48) | ++plane->next_session;
-    session->opened = session->last_activity = ev_now(plane->loop);
-    session->ending = REASON_COUNT;
+    session->opened = session->last_activity = plane->now;
     ev_init(&session->timer, session_on_timer);
     session->state = SESSION_DIALLING;
     list_append(&plane->sessions[SESSION_DIALLING], &session->node);
@@ -275,7 +286,7 @@ void session_arm_timer(struct session *session) {
         ev_timer_stop(loop, &session->timer);
         return;
     }
-    ev_tstamp left = deadline - ev_now(loop);
+    ev_tstamp left = deadline - session->plane->now;
     left = left > 0.001 ? left : 0.001;
     if (ev_is_active(&session->timer)) {
         if (ev_timer_remaining(loop, &session->timer) <= left) {
@@ -289,11 +300,12 @@ void session_arm_timer(struct session *session) {
 
 /* Bytes only note the time (last_activity); the timer that fires too early is armed again here. */
 static void session_on_timer(struct ev_loop *loop, struct ev_timer *timer, int events) {
+    (void)loop;
     (void)events;
     struct session *session = container_of(timer, struct session, timer);
     enum session_reason reason = REASON_IDLE_TIMEOUT;
     ev_tstamp deadline = earliest_deadline(session, &reason);
-    if (deadline == 0 || deadline > ev_now(loop)) {
+    if (deadline == 0 || deadline > session->plane->now) {
         session_arm_timer(session);
     } else if (reason == REASON_CONNECT_FAILED) {
         dial_timed_out(session);
@@ -309,7 +321,7 @@ static void log_end(const struct session *session, enum session_reason reason) {
     struct address address;
     session_client_address(session, &address);
     address_format(&address, client, sizeof(client));
-    ev_tstamp lasted = ev_now(session->plane->loop) - session->opened;
+    ev_tstamp lasted = session->plane->now - session->opened;
     struct log_field fields[] = {
         LOG_STRING("listener", session->listener->name),
         LOG_STRING("client", client),
@@ -328,6 +340,8 @@ static void side_close(struct side *side, bool reset) {
     if (side->io.fd < 0) {
         return;
     }
+    /* Bytes that will not reach it: an orderly end would make a cut stream look whole. */
+    reset = reset || side->pending != NULL;
     ev_io_stop(side->session->plane->loop, &side->io);
     if (reset) {
         /* Best effort: if it is refused, the peer sees an orderly end instead of a reset. */

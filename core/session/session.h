@@ -32,6 +32,8 @@ struct data_plane {
     struct worker_plan *plan;   /* current; NULL only before the first */
     struct list listeners;      /* struct listener, open sockets of the current plan */
     struct ev_timer accept_pause;
+    struct ev_check begin_turn;
+    ev_tstamp now; /* monotonic time of this turn: ev_now follows the wall clock and may jump */
     int reserve_descriptor;     /* given up to close a newcomer politely when descriptors run out */
     struct list sessions[SESSION_STATE_COUNT]; /* a state is the list a session is on */
     struct ev_prepare end_of_turn;             /* frees the closed ones */
@@ -87,7 +89,6 @@ struct session {
     uint32_t idle_ms, session_ms;  /* 0 = none */
     uint8_t state;                 /* enum session_state */
     uint8_t attempts;              /* dials it took */
-    uint8_t ending;                /* REASON_COUNT, or why it closes once pending bytes are out */
     bool logged;                   /* one log line at its end */
     bool carry_reset;              /* one side was reset: so will be the other */
     bool capped;                   /* counted in listener->active */
