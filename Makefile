@@ -121,8 +121,9 @@ format: ## clang-format on all C files
 	$(Q)clang-format -i $$(git ls-files '*.c' '*.h')
 
 PREFIX ?= /usr/local
-install: all ## the binary under PREFIX (DESTDIR honoured)
+install: all ## binary and manual page under PREFIX (DESTDIR honoured)
 	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/sbin/alacrity
+	install -D -m 644 docs/alacrity.8 $(DESTDIR)$(PREFIX)/share/man/man8/alacrity.8
 
 clean: ## removes build/
 	rm -rf build
