@@ -110,11 +110,12 @@ static int verb_demo(int argc, char **argv) {
     if (argc > 1) {
         return usage_error("demo takes only --print, not ", argv[1]);
     }
-    puts("Alacrity demo: three backends, one of them of double weight, balanced by round-robin.\n"
-         "  the service   http://127.0.0.1:8080/\n"
-         "  the stats     http://127.0.0.1:8404/\n"
-         "Try: reload the first a few times, then `alacrity backend drain app/a` in another shell,\n"
-         "and watch the second. `alacrity demo --print` shows the configuration. Ctrl-C stops.");
+    puts(
+        "Alacrity demo: three backends, one of them of double weight, balanced by round-robin.\n"
+        "  the service   http://127.0.0.1:8080/\n"
+        "  the stats     http://127.0.0.1:8404/\n"
+        "Try: reload the first a few times, then `alacrity backend drain app/a` in another shell,\n"
+        "and watch the second. `alacrity demo --print` shows the configuration. Ctrl-C stops.");
     fflush(stdout);
     return serve(&(struct build_source){.file = "demo", .text = demo_configuration});
 }
@@ -151,11 +152,11 @@ static const struct verb {
     const char *name;
     int (*run)(int argc, char **argv);
 } verbs[] = {
-    {"run", verb_run},         {"check", verb_check},     {"demo", verb_demo},
-    {"schema", verb_schema},   {"version", verb_version}, {"--version", verb_version},
-    {"help", verb_help},       {"--help", verb_help},     {"-h", verb_help},
-    {"status", client_main},   {"reload", client_main},   {"backend", client_main},
-    {"session", client_main},  {"stats", client_main},
+    {"run", verb_run},        {"check", verb_check},     {"demo", verb_demo},
+    {"schema", verb_schema},  {"version", verb_version}, {"--version", verb_version},
+    {"help", verb_help},      {"--help", verb_help},     {"-h", verb_help},
+    {"status", client_main},  {"reload", client_main},   {"backend", client_main},
+    {"session", client_main}, {"stats", client_main},
 };
 
 int main(int argc, char **argv) {

@@ -22,10 +22,10 @@ struct check;   /* one check instance: one pool, on control */
 struct service; /* one service instance: one listener, on control */
 
 enum pick_answer {
-    PICK_BACKEND,   /* *slot is set */
-    PICK_NIL,       /* the policy said: nobody */
-    PICK_ERROR,     /* it raised an error (logged and counted by lua/) */
-    PICK_BAD,       /* it answered something that is not an eligible backend */
+    PICK_BACKEND, /* *slot is set */
+    PICK_NIL,     /* the policy said: nobody */
+    PICK_ERROR,   /* it raised an error (logged and counted by lua/) */
+    PICK_BAD,     /* it answered something that is not an eligible backend */
 };
 
 enum check_answer { CHECK_UP, CHECK_DOWN, CHECK_DRAIN, CHECK_ERROR /* script error, nonsense */ };
@@ -51,7 +51,7 @@ struct script_info {
     const char *kind, *name, *path; /* path NULL = stock */
     uint64_t version;               /* configuration number it was built for */
     uint64_t calls, errors;
-    uint64_t memory_bytes;          /* of its Lua state */
+    uint64_t memory_bytes; /* of its Lua state */
     char last_error[256];
 };
 
@@ -80,7 +80,8 @@ struct scripting {
 
     /* Control. `done` may be called before check_start returns. Everything the check opened is
      * closed when it ends, by itself, by the deadline (answer CHECK_DOWN, "timeout") or by cancel.
-     * The running check is its own object so that a pool's check may run on many backends at once. */
+     * The running check is its own object so that a pool's check may run on many backends at once.
+     */
     struct check_run *(*check_start)(struct check *check, const struct slot *slot,
                                      const struct address *address, uint32_t timeout_ms,
                                      check_done *done, void *argument);
@@ -88,8 +89,8 @@ struct scripting {
 
     /* Control. As check_start; the deadline answers status 0. */
     struct service_run *(*service_start)(struct service *service,
-                                         const struct service_request *request,
-                                         uint32_t timeout_ms, service_done *done, void *argument);
+                                         const struct service_request *request, uint32_t timeout_ms,
+                                         service_done *done, void *argument);
     void (*service_cancel)(struct service_run *run);
 
     /* The thread that owns the host. Which-th script; false past the last. */

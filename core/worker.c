@@ -110,7 +110,8 @@ static void start_drain(struct mail *mail, void *owner) {
     struct worker *worker = owner;
     listener_accept_leftovers(&worker->plane, NULL);
     listener_stop_all(&worker->plane);
-    /* From here on no session begins, so that "drained" is said once: now, or when the last ends. */
+    /* From here on no session begins, so that "drained" is said once: now, or when the last ends.
+     */
     worker->draining = true;
     if (worker_session_count(worker) == 0) {
         worker->events.drained(worker->events.argument, worker);
@@ -164,7 +165,8 @@ static void *run(void *argument) {
     return NULL;
 }
 
-struct worker *worker_start(uint32_t index, struct arena *arena, const struct worker_events *events) {
+struct worker *worker_start(uint32_t index, struct arena *arena,
+                            const struct worker_events *events) {
     struct worker *worker = calloc(1, sizeof(*worker));
     if (worker == NULL) {
         return NULL;

@@ -1,4 +1,5 @@
-/* What control does with workers: start, hand plans, drain, stop. (worker.h is what anybody may.) */
+/* What control does with workers: start, hand plans, drain, stop. (worker.h is what anybody may.)
+ */
 #ifndef WORKER_CONTROL_H
 #define WORKER_CONTROL_H
 

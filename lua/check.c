@@ -1,5 +1,5 @@
-/* Checks: is this backend well? An instance per pool, a run per backend asked. Instances are made on
- * the builder, asked on control. */
+/* Checks: is this backend well? An instance per pool, a run per backend asked. Instances are made
+ * on the builder, asked on control. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -85,7 +85,8 @@ static void watch(struct socket *socket, int events) {
     ev_io_start(loop, &socket->io);
 }
 
-/* The socket behind argument 1, if it belongs to this run and is open; NULL: a failure to answer. */
+/* The socket behind argument 1, if it belongs to this run and is open; NULL: a failure to answer.
+ */
 static struct socket *check_socket(lua_State *lua, struct run *run) {
     const struct handle *handle = luaL_checkudata(lua, 1, HANDLE);
     if (handle->serial != run->serial) {
@@ -215,7 +216,8 @@ static int try_take(lua_State *lua, struct run *run, struct socket *socket) {
     case WAIT_BYTES:
         return socket->in_length >= run->wanted ? take(lua, socket, run->wanted, 0) : -1;
     case WAIT_LINE: {
-        const char *end = socket->in_length == 0 ? NULL : memchr(socket->in, '\n', socket->in_length);
+        const char *end =
+            socket->in_length == 0 ? NULL : memchr(socket->in, '\n', socket->in_length);
         if (end == NULL) {
             return socket->in_length > run->wanted ? push_failure(lua, "too long") : -1;
         }
@@ -232,7 +234,8 @@ static int try_take(lua_State *lua, struct run *run, struct socket *socket) {
         if (socket->in_length == 0) {
             return -1;
         }
-        return take(lua, socket, socket->in_length < run->wanted ? socket->in_length : run->wanted, 0);
+        return take(lua, socket, socket->in_length < run->wanted ? socket->in_length : run->wanted,
+                    0);
     }
 }
 

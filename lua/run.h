@@ -1,8 +1,8 @@
 /* Run: one check of one backend, or one request to a service, as a coroutine of the control thread.
  *
- * Everything a run opens (descriptors, watchers, timers) belongs to this object, never to Lua: it is
- * closed when the run ends, also when its Lua code never gets another turn. A script holds sockets
- * only as handles, numbers that are looked up in the run that is being resumed.
+ * Everything a run opens (descriptors, watchers, timers) belongs to this object, never to Lua: it
+ * is closed when the run ends, also when its Lua code never gets another turn. A script holds
+ * sockets only as handles, numbers that are looked up in the run that is being resumed.
  *
  * A run waits for one thing at a time. Its life: run_start -> resume -> (wait -> resume)* -> end,
  * where end is a return, an error, the deadline or a cancel. */
@@ -26,7 +26,7 @@ struct run;
 struct socket {
     struct ev_io io; /* fd -1 = closed */
     struct run *run;
-    char *in;        /* received, not yet taken by the script */
+    char *in; /* received, not yet taken by the script */
     size_t in_length, in_capacity;
     char *out; /* not yet sent */
     size_t out_start, out_end;
@@ -95,8 +95,8 @@ void run_misbehaved(struct run *run, const char *how);
 void run_release(struct run *run);
 
 /* net.c */
-void net_open(struct vm *vm);                      /* protected: makes `alacrity.net` */
-void socket_close(struct socket *socket);          /* frees it */
+void net_open(struct vm *vm);             /* protected: makes `alacrity.net` */
+void socket_close(struct socket *socket); /* frees it */
 /* The awaited thing may have come: pushes the results and returns how many, or -1 to wait on. May
  * raise (out of memory), and owns nothing then. */
 int net_try(lua_State *lua, struct run *run);

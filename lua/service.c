@@ -78,8 +78,8 @@ static void end_service(struct run *run, enum run_end how) {
     lua_State *lua = run->thread;
     service_done *done = service_run->done;
     void *argument = service_run->argument;
-    if (how == RUN_RETURNED && lua_type(lua, 1) == LUA_TNUMBER &&
-        lua_type(lua, 2) == LUA_TSTRING && lua_type(lua, 3) == LUA_TSTRING) {
+    if (how == RUN_RETURNED && lua_type(lua, 1) == LUA_TNUMBER && lua_type(lua, 2) == LUA_TSTRING &&
+        lua_type(lua, 3) == LUA_TSTRING) {
         size_t length;
         const char *body = lua_tolstring(lua, 3, &length);
         lua_Number status = lua_tonumber(lua, 1);

@@ -9,8 +9,8 @@ struct list {
     struct list *next, *previous;
 };
 
-#define container_of(pointer, type, member) \
-    ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+#define container_of(pointer, type, member)                                                        \
+    ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 static inline void list_init(struct list *head) {
     head->next = head->previous = head;
@@ -35,8 +35,8 @@ static inline void list_remove(struct list *node) {
 }
 
 /* The current node may be removed inside the loop. */
-#define list_each(node, head)                                                          \
-    for (struct list *node = (head)->next, *node##_next = node->next; node != (head); \
+#define list_each(node, head)                                                                      \
+    for (struct list *node = (head)->next, *node##_next = node->next; node != (head);              \
          node = node##_next, node##_next = node->next)
 
 #endif

@@ -44,11 +44,12 @@ void log_thread(const char *name);
 /* Called by a thread that registered, before it ends: its ring may be reused. */
 void log_thread_end(void);
 
-/* `event` is a short fixed word (session, check, reload, script, accept...); message is for people. */
+/* `event` is a short fixed word (session, check, reload, script, accept...); message is for people.
+ */
 void log_event(enum log_level level, const char *event, const struct log_field *fields,
                uint32_t field_count, const char *format, ...) __attribute__((format(printf, 5, 6)));
 
-#define log_fields(level, event, fields, ...) \
+#define log_fields(level, event, fields, ...)                                                      \
     log_event((level), (event), (fields), sizeof(fields) / sizeof((fields)[0]), __VA_ARGS__)
 #define log_message(level, event, ...) log_event((level), (event), NULL, 0, __VA_ARGS__)
 
@@ -59,15 +60,15 @@ struct log_limiter {
     _Atomic uint32_t count, suppressed;
 };
 bool log_limiter_pass(struct log_limiter *limiter, uint32_t burst, uint32_t *suppressed);
-#define log_limited(level, event, ...)                                                       \
-    do {                                                                                     \
-        static struct log_limiter limiter_;                                                  \
-        uint32_t suppressed_ = 0;                                                            \
-        if (log_limiter_pass(&limiter_, 10, &suppressed_)) {                                 \
-            if (suppressed_ > 0)                                                             \
-                log_message((level), (event), "%u like the next left out", suppressed_);    \
-            log_message((level), (event), __VA_ARGS__);                                      \
-        }                                                                                    \
+#define log_limited(level, event, ...)                                                             \
+    do {                                                                                           \
+        static struct log_limiter limiter_;                                                        \
+        uint32_t suppressed_ = 0;                                                                  \
+        if (log_limiter_pass(&limiter_, 10, &suppressed_)) {                                       \
+            if (suppressed_ > 0)                                                                   \
+                log_message((level), (event), "%u like the next left out", suppressed_);           \
+            log_message((level), (event), __VA_ARGS__);                                            \
+        }                                                                                          \
     } while (0)
 
 #endif

@@ -7,8 +7,9 @@
 #include <stdatomic.h>
 
 struct mail {
-    struct mail *next;                                /* mailbox's own */
-    void (*deliver)(struct mail *mail, void *owner); /* runs on the owner's thread, then owns mail */
+    struct mail *next; /* mailbox's own */
+    void (*deliver)(struct mail *mail,
+                    void *owner); /* runs on the owner's thread, then owns mail */
 };
 
 struct mailbox {

@@ -8,8 +8,9 @@
 #include <string.h>
 
 #define MESSAGES_SHOWN 100u
-#define WORD_LENGTH 48u /* longer words get no suggestion: nobody mistypes one of ours like that   \
-                         */
+#define WORD_LENGTH                                                                                \
+    48u /* longer words get no suggestion: nobody mistypes one of ours like that                   \
+         */
 
 void messages_free(struct messages *messages) {
     text_free(&messages->text);

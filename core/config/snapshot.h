@@ -26,9 +26,9 @@ struct script_use {
 
 struct backend_config {
     char *name;
-    char *address_text; /* as written */
+    char *address_text;     /* as written */
     struct address address; /* length 0 until resolved (host names; the builder does it) */
-    uint32_t weight;    /* default 1 */
+    uint32_t weight;        /* default 1 */
     uint32_t max_sessions;
     struct position at;
 };
@@ -42,10 +42,10 @@ struct check_config {
 struct pool_config {
     char *name;
     struct script_use policy;
-    char *fallback;        /* stock native fallback: "round-robin" or "reject" */
+    char *fallback; /* stock native fallback: "round-robin" or "reject" */
     struct check_config check;
     uint32_t retries;
-    uint32_t suspect_after; /* connect failures in a row; 0 = off */
+    uint32_t suspect_after;   /* connect failures in a row; 0 = off */
     struct timeouts timeouts; /* inherited values filled in */
     uint32_t backend_count;
     struct backend_config *backends; /* document order */
@@ -65,7 +65,7 @@ struct listener_config {
     int32_t pool;              /* index in snapshot.pools, or -1: `service` answers */
     struct script_use service; /* kind service; runs on control */
     uint32_t max_sessions, backlog;
-    struct timeouts timeouts;  /* idle and session: listener's, else its pool's, else global */
+    struct timeouts timeouts; /* idle and session: listener's, else its pool's, else global */
     struct position at;
 };
 
@@ -76,8 +76,8 @@ struct snapshot {
     uint32_t workers; /* resolved: never 0 */
     struct timeouts timeouts;
     uint32_t max_sessions;
-    char *admin_socket;          /* default /run/alacrity/admin.sock; NULL = off */
-    bool admin_socket_explicit;  /* written by the user: failing to bind it is an error */
+    char *admin_socket;         /* default /run/alacrity/admin.sock; NULL = off */
+    bool admin_socket_explicit; /* written by the user: failing to bind it is an error */
     struct log_settings log;
     bool log_sessions;
     struct {

@@ -15,10 +15,10 @@ struct value {
     struct position at;
     bool boolean;
     double number;
-    char *string;          /* also set for numbers and booleans: the text as written */
-    uint32_t count;        /* of a list or map */
-    struct value *items;   /* list elements or map values */
-    char **keys;           /* map keys, document order */
+    char *string;        /* also set for numbers and booleans: the text as written */
+    uint32_t count;      /* of a list or map */
+    struct value *items; /* list elements or map values */
+    char **keys;         /* map keys, document order */
     struct position *key_at;
 };
 

@@ -2,8 +2,8 @@
  * sockets; and the freeing of all that. Runs on the builder thread, so that neither a big
  * configuration nor a slow name server delays a byte. Work comes by mail, one piece at a time.
  *
- * Nothing a running configuration uses is changed before control publishes: a build that fails gives
- * everything back and leaves no trace but its messages.
+ * Nothing a running configuration uses is changed before control publishes: a build that fails
+ * gives everything back and leaves no trace but its messages.
  */
 #include "control/build.h"
 
@@ -26,13 +26,13 @@ struct builder {
     struct listening listening;
     uint64_t next_number;
     struct mail stop_mail;
-    struct control_plan *last;       /* control's word with stop_mail */
+    struct control_plan *last; /* control's word with stop_mail */
     struct settle_mail {
         struct mail mail;
         struct build *build;
         bool published;
         struct control_plan *old;
-    } settle;                        /* one at a time, as builds are */
+    } settle; /* one at a time, as builds are */
 };
 
 /* ---- freeing ---- */
@@ -142,8 +142,8 @@ static bool take_facts(struct builder *builder, struct control_plan *plan,
 /* The checks and services control runs. All are tried, so that every mistake is told. */
 static bool make_control_scripts(struct builder *builder, struct control_plan *plan,
                                  struct messages *messages) {
-    plan->host = scripting->host_new(plan->snapshot, builder->arena, builder->control->loop,
-                                     messages);
+    plan->host =
+        scripting->host_new(plan->snapshot, builder->arena, builder->control->loop, messages);
     if (plan->host == NULL) {
         return false;
     }
@@ -212,8 +212,8 @@ static bool add_pool(struct builder *builder, struct worker_plan *plan, uint32_t
 static bool add_listener(struct builder *builder, struct worker_plan *plan, uint32_t worker,
                          const struct control_listener *source) {
     struct worker_listener *listener = &plan->listeners[plan->listener_count];
-    listener->sockets = calloc((size_t)source->config->bind_count * ARENA_WORKERS,
-                               sizeof(*listener->sockets));
+    listener->sockets =
+        calloc((size_t)source->config->bind_count * ARENA_WORKERS, sizeof(*listener->sockets));
     if (listener->sockets == NULL) {
         return false;
     }
@@ -347,8 +347,8 @@ static bool build_plans(struct builder *builder, struct build *build) {
         build->control_plan = make_control_plan(builder, snapshot, messages);
     }
     bool ok = build->control_plan != NULL;
-    uint32_t wanted = snapshot->workers > build->workers_running ? snapshot->workers
-                                                                 : build->workers_running;
+    uint32_t wanted =
+        snapshot->workers > build->workers_running ? snapshot->workers : build->workers_running;
     snapshot_release(snapshot); /* the plans have references of their own */
     for (uint32_t i = 0; ok && i < wanted; i++) {
         build->plans[i] = make_worker_plan(builder, build->control_plan, i, messages);

@@ -9,11 +9,11 @@
 /* What comes of one build. Made on the builder, then control's until settled. */
 struct build {
     struct mail mail;
-    uint32_t workers_running;          /* when it was asked for */
+    uint32_t workers_running; /* when it was asked for */
     bool ok;
-    struct messages messages;          /* every mistake, when not ok */
+    struct messages messages; /* every mistake, when not ok */
     struct control_plan *control_plan;
-    uint32_t plan_count;               /* one for every worker that runs or shall run */
+    uint32_t plan_count; /* one for every worker that runs or shall run */
     struct worker_plan *plans[ARENA_WORKERS];
 };
 

@@ -33,7 +33,7 @@ struct conductor {
     struct list asking;     /* waiters of the next build */
     struct list answering;  /* waiters of the build under way */
     bool building;
-    bool finishing; /* the loop has ended: builds that still come back are dropped */
+    bool finishing;                /* the loop has ended: builds that still come back are dropped */
     struct build *publishing;      /* handed to workers, not yet taken by all */
     struct control_plan *previous; /* the plan before the one being published */
     uint32_t plans_to_take;
@@ -204,7 +204,8 @@ void build_finished(struct control *control, struct build *build) {
     /* A worker may have been started since the build was asked for, by a publish that then failed:
      * it gets nothing to do until the next reload, which builds for it. */
     if (build->ok && (control->draining || conductor->finishing)) {
-        messages_add(&build->messages, (struct position){0}, "not reloaded: the balancer is stopping");
+        messages_add(&build->messages, (struct position){0},
+                     "not reloaded: the balancer is stopping");
     } else if (build->ok && prepare_to_publish(conductor, build)) {
         publish(conductor, build);
         return;
@@ -218,7 +219,8 @@ void build_finished(struct control *control, struct build *build) {
         conductor->failed_start = true;
         ev_break(control->loop, EVBREAK_ALL);
     } else {
-        log_message(LOG_ERROR, "reload", "configuration refused, the running one goes on: %s", text);
+        log_message(LOG_ERROR, "reload", "configuration refused, the running one goes on: %s",
+                    text);
         control->reloads_failed++;
     }
     answer(conductor, false, text);
@@ -233,8 +235,8 @@ static void begin_next_build(struct conductor *conductor) {
         list_remove(node);
         list_append(&conductor->answering, node);
     }
-    conductor->building = builder_build(conductor->control.builder,
-                                        conductor->control.worker_count);
+    conductor->building =
+        builder_build(conductor->control.builder, conductor->control.worker_count);
     if (!conductor->building) {
         answer(conductor, false, "out of memory");
     }

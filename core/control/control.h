@@ -1,6 +1,6 @@
-/* Control: the control thread's loop and what its parts share: health checks, services (stats page),
- * admin socket, reloads, signals, stopping. Everything here runs on the control thread (which is the
- * process's main thread) unless it says otherwise. */
+/* Control: the control thread's loop and what its parts share: health checks, services (stats
+ * page), admin socket, reloads, signals, stopping. Everything here runs on the control thread
+ * (which is the process's main thread) unless it says otherwise. */
 #ifndef CONTROL_CONTROL_H
 #define CONTROL_CONTROL_H
 
@@ -14,10 +14,10 @@
 #include "scripting.h"
 
 struct worker;
-struct admin;      /* control/admin.c */
-struct health;     /* control/health.c */
-struct services;   /* control/services.c */
-struct builder;    /* control/build.c */
+struct admin;    /* control/admin.c */
+struct health;   /* control/health.c */
+struct services; /* control/services.c */
+struct builder;  /* control/build.c */
 
 /* What control itself runs of one configuration; built on the builder, replaced whole. */
 struct control_pool {
@@ -52,14 +52,14 @@ struct control {
     struct health *health;
     struct services *services;
     struct admin *admin;
-    bool draining;             /* TERM came: /healthz says 503 */
+    bool draining; /* TERM came: /healthz says 503 */
     uint64_t started_wall_ms;
     uint64_t reloads_total, reloads_failed;
 };
 
 /* Asks for a reload of the file the process was started with. `done` is called later, on control,
- * with the outcome; `text` is what to tell the one who asked: on failure every message, a line each.
- * Reloads asked for while one runs wait their turn. */
+ * with the outcome; `text` is what to tell the one who asked: on failure every message, a line
+ * each. Reloads asked for while one runs wait their turn. */
 typedef void reload_done(void *argument, bool ok, const char *text);
 void control_reload(struct control *control, reload_done *done, void *argument);
 /* First call drains, second stops at once (as TERM). */
@@ -121,7 +121,7 @@ struct facts_listener {
 };
 struct facts_worker {
     uint32_t index;
-    uint32_t sessions;      /* open now */
+    uint32_t sessions; /* open now */
     uint64_t heartbeat_age_ms;
 };
 struct facts {

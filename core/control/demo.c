@@ -3,7 +3,8 @@
 #include "control/control.h"
 
 const char demo_configuration[] =
-    "# The demo. `alacrity demo --print` shows it: a starting point for a configuration of your own.\n"
+    "# The demo. `alacrity demo --print` shows it: a starting point for a configuration of your "
+    "own.\n"
     "log: {level: info, sessions: on}\n"
     "listeners:\n"
     "  web:   {bind: \"127.0.0.1:8080\", pool: app}\n"

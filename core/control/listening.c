@@ -78,7 +78,8 @@ void listening_close_all(struct listening *listening) {
 
 static void set_option(int descriptor, int level, int option) {
     int one = 1;
-    /* Each of them is a refinement: what cannot be set shows in bind or in speed, not in silence. */
+    /* Each of them is a refinement: what cannot be set shows in bind or in speed, not in silence.
+     */
     (void)setsockopt(descriptor, level, option, &one, sizeof(one));
 }
 

@@ -1,10 +1,10 @@
-/* Listening: the listening sockets of all configurations. Belongs to the builder thread; workers and
- * control only accept on the descriptors they are given.
+/* Listening: the listening sockets of all configurations. Belongs to the builder thread; workers
+ * and control only accept on the descriptors they are given.
  *
- * A socket outlives configurations: it is closed only when a published configuration no longer names
- * its address, after every worker has let go of it. One SO_REUSEPORT socket per worker; when workers
- * become fewer their sockets are spread over the rest, because closing one would drop the handshakes
- * that wait in its queue. */
+ * A socket outlives configurations: it is closed only when a published configuration no longer
+ * names its address, after every worker has let go of it. One SO_REUSEPORT socket per worker; when
+ * workers become fewer their sockets are spread over the rest, because closing one would drop the
+ * handshakes that wait in its queue. */
 #ifndef CONTROL_LISTENING_H
 #define CONTROL_LISTENING_H
 
@@ -24,7 +24,7 @@ struct bound {
     uint32_t backlog;                /* of the build under way */
     dev_t device;                    /* of the socket file we made; inode 0 = none */
     ino_t inode;
-    bool wanted;                     /* named by the build under way */
+    bool wanted; /* named by the build under way */
     int sockets[ARENA_WORKERS];
 };
 
@@ -38,9 +38,9 @@ void listening_begin(struct listening *listening);
 /* The sockets of that address, opened as far as they are missing. NULL: messages. */
 struct bound *listening_want(struct listening *listening, const struct bind_config *bind,
                              uint32_t backlog, uint32_t workers, struct messages *messages);
-/* Every address of the build could be had: makes its sockets listen. Not before, because a listening
- * SO_REUSEPORT socket gets its share of the clients at once, and closing it would drop them. False:
- * errno. */
+/* Every address of the build could be had: makes its sockets listen. Not before, because a
+ * listening SO_REUSEPORT socket gets its share of the clients at once, and closing it would drop
+ * them. False: errno. */
 bool listening_listen(struct listening *listening);
 /* The build was published and everybody uses it: closes what it does not want. */
 void listening_commit(struct listening *listening);

@@ -32,7 +32,8 @@ void arena_free(struct arena *arena);
  * NULL: the arena is full (or a name or address does not fit its field). A new slot is
  * starting/ready/gone with weight 1. When the address of an existing one differs,
  * `*address_changed` is set and the old one still stands there: the build may yet fail, so control
- * writes the new one, and forgets its health, when it publishes. Every take is matched by one give. */
+ * writes the new one, and forgets its health, when it publishes. Every take is matched by one give.
+ */
 struct slot *arena_take_slot(struct arena *arena, struct pool_facts *pool, const char *name,
                              const char *address, bool *address_changed);
 struct pool_facts *arena_take_pool(struct arena *arena, const char *name);
@@ -49,7 +50,7 @@ struct pool_row *arena_pool_row(struct arena *arena, const struct pool_facts *po
                                 uint32_t worker);
 struct listener_row *arena_listener_row(struct arena *arena, const struct listener_facts *listener,
                                         uint32_t worker);
-struct slot *arena_slot(struct arena *arena, uint32_t id);      /* id must be below ARENA_SLOTS */
+struct slot *arena_slot(struct arena *arena, uint32_t id); /* id must be below ARENA_SLOTS */
 /* The slot that begins exactly at `candidate`, or NULL. Compares only, reads nothing. */
 struct slot *arena_slot_at(const struct arena *arena, const void *candidate);
 struct pool_facts *arena_slot_pool(struct arena *arena, const struct slot *slot);

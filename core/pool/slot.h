@@ -45,12 +45,12 @@ struct slot {
 
 /* A worker's counters of one backend. Single writer: that worker. */
 struct slot_row {
-    counter sessions_total;       /* connected */
-    counter connect_failures;     /* refused, unreachable, timed out */
-    counter connect_timeouts;     /* those of the above that timed out */
-    counter resets;               /* sessions the backend reset */
-    counter bytes_in, bytes_out;  /* in = from clients, out = to clients */
-    counter picked;               /* times a policy (or fallback) chose it */
+    counter sessions_total;      /* connected */
+    counter connect_failures;    /* refused, unreachable, timed out */
+    counter connect_timeouts;    /* those of the above that timed out */
+    counter resets;              /* sessions the backend reset */
+    counter bytes_in, bytes_out; /* in = from clients, out = to clients */
+    counter picked;              /* times a policy (or fallback) chose it */
     counter spare;
 };
 
@@ -66,30 +66,30 @@ struct pool_facts {
 
 struct pool_row {
     counter sessions_total, bytes_in, bytes_out;
-    counter retries;           /* further picks after a failed dial */
-    counter picks;             /* times the policy was asked */
-    counter policy_errors;     /* it raised an error */
+    counter retries;            /* further picks after a failed dial */
+    counter picks;              /* times the policy was asked */
+    counter policy_errors;      /* it raised an error */
     counter policy_bad_answers; /* it answered something that is not an eligible backend */
-    counter policy_nil;        /* it answered nil */
-    counter fallbacks;         /* sessions the fallback answered for any of these */
-    counter no_backend;        /* sessions ended because no backend was eligible */
+    counter policy_nil;         /* it answered nil */
+    counter fallbacks;          /* sessions the fallback answered for any of these */
+    counter no_backend;         /* sessions ended because no backend was eligible */
     counter spare[6];
 };
 
 /* Why a session ended: counter index, log word and metrics label at once (session_reason_word). */
 enum session_reason {
-    REASON_DONE,            /* both sides finished */
+    REASON_DONE, /* both sides finished */
     REASON_CLIENT_RESET,
     REASON_BACKEND_RESET,
     REASON_IDLE_TIMEOUT,
     REASON_SESSION_TIMEOUT,
-    REASON_CONNECT_FAILED,  /* retries used up */
-    REASON_NO_BACKEND,      /* no eligible backend */
-    REASON_LIMIT,           /* max_sessions or limits.sessions reached */
+    REASON_CONNECT_FAILED, /* retries used up */
+    REASON_NO_BACKEND,     /* no eligible backend */
+    REASON_LIMIT,          /* max_sessions or limits.sessions reached */
     REASON_OUT_OF_DESCRIPTORS,
     REASON_OUT_OF_MEMORY,
-    REASON_DRAIN,           /* cut by the drain timeout or a second TERM */
-    REASON_KILLED,          /* by an administrator */
+    REASON_DRAIN,  /* cut by the drain timeout or a second TERM */
+    REASON_KILLED, /* by an administrator */
     REASON_COUNT
 };
 const char *session_reason_word(enum session_reason reason); /* "done", "client_reset", ... */

@@ -30,8 +30,8 @@ struct pool_view {
     const struct pool_facts *facts;
     uint32_t generation; /* of the facts, when built */
     bool built;
-    bool has_caps;       /* some eligible backend has max_sessions */
-    uint32_t rotation;   /* of view_pick_round_robin and view_natives.least */
+    bool has_caps;     /* some eligible backend has max_sessions */
+    uint32_t rotation; /* of view_pick_round_robin and view_natives.least */
     /* Where a member (by its position) stands in eligible[] and untried[]; an entry counts only if
      * the backend really stands there, so neither needs to be cleared. */
     uint32_t *eligible_at, *untried_at;
@@ -57,8 +57,8 @@ void view_prepare_trial(struct pool_view *view);
 /* The fallback and last resort: plain round robin over what view_prepare left. -1 = none. */
 int32_t view_pick_round_robin(struct pool_view *view);
 
-/* Is this one of the backends the view offers now? Its slot, or NULL. `candidate` is compared, never
- * dereferenced before it is known to be one: it may come from a script's memory. */
+/* Is this one of the backends the view offers now? Its slot, or NULL. `candidate` is compared,
+ * never dereferenced before it is known to be one: it may come from a script's memory. */
 struct slot *view_offers(const struct pool_view *view, const struct arena *arena,
                          const void *candidate);
 

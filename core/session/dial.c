@@ -60,8 +60,7 @@ static void on_writable(struct ev_loop *loop, struct ev_io *io, int events);
 
 /* Starts to connect to the slot. 0: under way. Else errno. */
 static int start_connect(struct session *session, const struct address *address) {
-    int descriptor =
-        socket(address->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int descriptor = socket(address->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (descriptor < 0) {
         return errno;
     }
@@ -84,8 +83,7 @@ static int start_connect(struct session *session, const struct address *address)
 /* Counts the session on the slot, unless that would break its exact cap against other workers. */
 static bool reserve(struct slot *slot) {
     uint32_t cap = atomic_load_explicit(&slot->script.view.max_sessions, memory_order_relaxed);
-    uint32_t before =
-        atomic_fetch_add_explicit(&slot->script.view.active, 1, memory_order_relaxed);
+    uint32_t before = atomic_fetch_add_explicit(&slot->script.view.active, 1, memory_order_relaxed);
     if (cap == 0 || before < cap) {
         return true;
     }
@@ -109,8 +107,7 @@ static void attempt_failed(struct session *session, int error) {
         counter_add(&session->slot_row->connect_timeouts, 1);
     }
     uint32_t limit = session->dial->pool->config->suspect_after;
-    if (limit > 0 && !is_local_shortage(error) &&
-        slot_connect_failed(slot, session->pool, limit)) {
+    if (limit > 0 && !is_local_shortage(error) && slot_connect_failed(slot, session->pool, limit)) {
         plane->on_suspect(plane, slot);
     }
     session->slot = NULL;
@@ -135,8 +132,7 @@ void dial_next(struct session *session) {
     for (;;) {
         struct slot *slot = pick(session);
         if (slot == NULL) {
-            session_close(session,
-                          dial->attempts == 0 ? REASON_NO_BACKEND : REASON_CONNECT_FAILED);
+            session_close(session, dial->attempts == 0 ? REASON_NO_BACKEND : REASON_CONNECT_FAILED);
             return;
         }
         if (dial->attempts > 0) {

@@ -1,7 +1,8 @@
-/* Farewell: the orderly end of a connection whose client may still be sending. Closing at once would
- * turn into a reset as soon as unread bytes are there or arrive, and a reset can overtake what we said.
- * So: tell that no more comes, throw away what the client still sends, close at its end of stream or
- * after a moment. Runs on the worker; few at a time, the rest is closed at once. */
+/* Farewell: the orderly end of a connection whose client may still be sending. Closing at once
+ * would turn into a reset as soon as unread bytes are there or arrive, and a reset can overtake
+ * what we said. So: tell that no more comes, throw away what the client still sends, close at its
+ * end of stream or after a moment. Runs on the worker; few at a time, the rest is closed at once.
+ */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>

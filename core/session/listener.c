@@ -1,8 +1,8 @@
-/* Listener: accepts on this worker's share of the listening sockets. Runs on the worker; the sockets
- * themselves are opened and closed by the builder (core/control/listening.c).
+/* Listener: accepts on this worker's share of the listening sockets. Runs on the worker; the
+ * sockets themselves are opened and closed by the builder (core/control/listening.c).
  *
- * Out of descriptors, accept would fail and the level-triggered loop spin: the reserve descriptor is
- * given up to take and close the newcomer, then accepting pauses for a moment.
+ * Out of descriptors, accept would fail and the level-triggered loop spin: the reserve descriptor
+ * is given up to take and close the newcomer, then accepting pauses for a moment.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -93,7 +93,7 @@ static void accept_batch(struct data_plane *plane, struct worker_listener *liste
         case ECONNABORTED:
         case EINTR:
         case EPROTO:
-            break; /* the newcomer is gone, the next may be fine */
+            break;   /* the newcomer is gone, the next may be fine */
         case EINVAL: /* taken out of listening by another worker (listener_stop_all) */
             return;
         default:

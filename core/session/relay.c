@@ -1,5 +1,5 @@
-/* Relay: moves bytes between the two sides of a session, written once and called for each direction.
- * Runs on the session's worker.
+/* Relay: moves bytes between the two sides of a session, written once and called for each
+ * direction. Runs on the session's worker.
  *
  * Small traffic goes through the plane's scratch buffer and is written at once, so an idle session
  * owns no buffer. What the receiver cannot take now is kept as its `pending` bytes (at most one
@@ -29,7 +29,8 @@ static enum session_reason reset_reason(const struct side *side) {
     return is_client(side) ? REASON_CLIENT_RESET : REASON_BACKEND_RESET;
 }
 
-/* Watches for what the side can do now: read while its peer takes bytes, write while it has some. */
+/* Watches for what the side can do now: read while its peer takes bytes, write while it has some.
+ */
 static void watch(struct side *side) {
     int events = 0;
     if (!side->read_closed && side->peer->pending == NULL) {
@@ -63,7 +64,8 @@ static void count_bytes(struct side *from, size_t bytes) {
     }
 }
 
-/* Everything read from `from` has been written: closes what can be closed. False: session closed. */
+/* Everything read from `from` has been written: closes what can be closed. False: session closed.
+ */
 static bool pass_end_on(struct side *from) {
     struct side *to = from->peer;
     struct session *session = from->session;
@@ -84,7 +86,8 @@ static bool pass_end_on(struct side *from) {
 }
 
 /* Writing to `to` failed: no more can reach it, but what it sent may still reach its peer.
- * tcp(7): EPIPE is a reset after its orderly end, everything else an abort. False: session closed. */
+ * tcp(7): EPIPE is a reset after its orderly end, everything else an abort. False: session closed.
+ */
 static bool side_broke(struct side *to, int error) {
     struct session *session = to->session;
     if (error != EPIPE || to->read_closed) {
@@ -100,7 +103,8 @@ static bool side_broke(struct side *to, int error) {
     return true;
 }
 
-/* Sends as much as the receiver takes; the rest becomes its pending bytes. False: session closed. */
+/* Sends as much as the receiver takes; the rest becomes its pending bytes. False: session closed.
+ */
 static bool deliver(struct side *to, const char *bytes, size_t length) {
     ssize_t sent = send(to->io.fd, bytes, length, MSG_NOSIGNAL);
     if (sent < 0) {
@@ -143,8 +147,8 @@ static bool flush(struct side *to) {
     return true;
 }
 
-/* The side reset the connection; its peer has nothing pending, or the side would not be read. Always
- * false: session closed. */
+/* The side reset the connection; its peer has nothing pending, or the side would not be read.
+ * Always false: session closed. */
 static bool reading_failed(struct side *from) {
     from->session->carry_reset = true;
     session_close(from->session, reset_reason(from));

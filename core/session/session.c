@@ -29,9 +29,7 @@
 
 /* Sessions open on each worker. Writer: that worker; read by the others for limits.sessions and by
  * control. A cache line each. */
-static struct {
-    _Alignas(64) _Atomic uint32_t open;
-} session_counts[ARENA_WORKERS];
+static struct { _Alignas(64) _Atomic uint32_t open; } session_counts[ARENA_WORKERS];
 
 uint32_t plane_session_count(uint32_t worker) {
     return atomic_load_explicit(&session_counts[worker].open, memory_order_relaxed);

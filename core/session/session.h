@@ -28,19 +28,19 @@ enum session_state {
 struct data_plane {
     struct ev_loop *loop;
     struct arena *arena;
-    uint32_t worker;            /* index of its counter rows */
-    struct worker_plan *plan;   /* current; NULL only before the first */
-    struct list listeners;      /* struct listener, open sockets of the current plan */
+    uint32_t worker;          /* index of its counter rows */
+    struct worker_plan *plan; /* current; NULL only before the first */
+    struct list listeners;    /* struct listener, open sockets of the current plan */
     struct ev_timer accept_pause;
     struct ev_check begin_turn;
     ev_tstamp now; /* monotonic time of this turn: ev_now follows the wall clock and may jump */
-    int reserve_descriptor;     /* given up to close a newcomer politely when descriptors run out */
+    int reserve_descriptor; /* given up to close a newcomer politely when descriptors run out */
     struct list sessions[SESSION_STATE_COUNT]; /* a state is the list a session is on */
     struct ev_prepare end_of_turn;             /* frees the closed ones */
     struct slab session_slab, dial_slab;
-    struct list farewells;      /* refused connections being closed in order */
+    struct list farewells; /* refused connections being closed in order */
     uint32_t farewell_count;
-    char *scratch;              /* RELAY_SCRATCH_BYTES, shared by all sessions between two calls */
+    char *scratch; /* RELAY_SCRATCH_BYTES, shared by all sessions between two calls */
     uint64_t next_session;
     bool draining;
 
@@ -52,46 +52,46 @@ struct data_plane {
 
 /* One of the two halves of a session. */
 struct side {
-    struct ev_io io;       /* io.fd is the socket, -1 = none */
+    struct ev_io io; /* io.fd is the socket, -1 = none */
     struct side *peer;
     struct session *session;
-    char *pending;         /* bytes still to be written to this side; NULL = none */
+    char *pending; /* bytes still to be written to this side; NULL = none */
     uint32_t pending_start, pending_end;
-    bool read_closed;      /* its end of stream was read */
-    bool broken;           /* writing to it failed: what it sent before is still delivered */
+    bool read_closed; /* its end of stream was read */
+    bool broken;      /* writing to it failed: what it sent before is still delivered */
     uint64_t received_bytes;
 };
 
 /* Lives only while dialling: what a further attempt needs to know. */
 struct dial {
     uint32_t tried[VIEW_TRIED_MAX];
-    uint32_t attempts;     /* dials begun */
-    int last_error;        /* errno of the attempt before */
-    ev_tstamp started;     /* of this attempt */
+    uint32_t attempts; /* dials begun */
+    int last_error;    /* errno of the attempt before */
+    ev_tstamp started; /* of this attempt */
     struct worker_pool *pool;
 };
 
 struct session {
     struct side client, backend;
-    struct list node;              /* in data_plane.sessions[state] */
-    struct ev_timer timer;         /* earliest deadline; re-armed lazily when it fires */
+    struct list node;      /* in data_plane.sessions[state] */
+    struct ev_timer timer; /* earliest deadline; re-armed lazily when it fires */
     struct data_plane *plane;
-    struct worker_plan *plan;      /* until connected, then NULL */
-    struct dial *dial;             /* until connected, then NULL */
+    struct worker_plan *plan; /* until connected, then NULL */
+    struct dial *dial;        /* until connected, then NULL */
     struct listener_facts *listener;
     struct listener_row *listener_row;
     struct pool_facts *pool;
     struct pool_row *pool_row;
-    struct slot *slot;             /* dialled or connected backend; its `active` counts us */
+    struct slot *slot; /* dialled or connected backend; its `active` counts us */
     struct slot_row *slot_row;
     uint64_t id;
     ev_tstamp opened, last_activity;
-    uint32_t idle_ms, session_ms;  /* 0 = none */
-    uint8_t state;                 /* enum session_state */
-    uint8_t attempts;              /* dials it took */
-    bool logged;                   /* one log line at its end */
-    bool carry_reset;              /* one side was reset: so will be the other */
-    bool capped;                   /* counted in listener->active */
+    uint32_t idle_ms, session_ms; /* 0 = none */
+    uint8_t state;                /* enum session_state */
+    uint8_t attempts;             /* dials it took */
+    bool logged;                  /* one log line at its end */
+    bool carry_reset;             /* one side was reset: so will be the other */
+    bool capped;                  /* counted in listener->active */
     uint8_t client_family;
     uint16_t client_port;
     uint8_t client_ip[16];
@@ -100,7 +100,7 @@ struct session {
 /* session.c */
 bool plane_open(struct data_plane *plane, struct ev_loop *loop, struct arena *arena,
                 uint32_t worker) __attribute__((warn_unused_result));
-void plane_close(struct data_plane *plane); /* every session ends, reason drain */
+void plane_close(struct data_plane *plane);    /* every session ends, reason drain */
 uint32_t plane_session_count(uint32_t worker); /* any thread: sessions open on that worker */
 void plane_release_plan(struct data_plane *plane, struct worker_plan *plan);
 /* Ends all sessions, as at the end of a drain. */
@@ -120,7 +120,7 @@ void session_arm_timer(struct session *session);
 void session_client_address(const struct session *session, struct address *out);
 
 /* dial.c */
-void dial_next(struct session *session);  /* picks a backend and starts to connect */
+void dial_next(struct session *session); /* picks a backend and starts to connect */
 void dial_timed_out(struct session *session);
 
 /* farewell.c */
@@ -132,7 +132,7 @@ void farewell_end_all(struct data_plane *plane);
 void relay_start(struct session *session); /* the backend is connected */
 
 /* listener.c */
-void listener_open_all(struct data_plane *plane);  /* those of plane->plan */
+void listener_open_all(struct data_plane *plane); /* those of plane->plan */
 void listener_close_all(struct data_plane *plane);
 /* For good: newcomers are refused by the kernel from now on, instead of waiting in a queue. */
 void listener_stop_all(struct data_plane *plane);

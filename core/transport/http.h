@@ -22,7 +22,7 @@ struct http_request {
     struct {
         struct http_span name, value; /* value without surrounding white space */
     } headers[HTTP_HEADERS];
-    uint32_t minor_version;  /* HTTP/1.0 or 1.1 */
+    uint32_t minor_version; /* HTTP/1.0 or 1.1 */
     bool keep_alive;
     bool chunked;            /* Transfer-Encoding: chunked is refused with 411 by the parser */
     uint32_t head_bytes;     /* including the empty line */

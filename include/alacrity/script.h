@@ -21,17 +21,19 @@
 #define ALACRITY_ATOMIC(type) _Atomic(type)
 #endif
 
-#define ALACRITY_NAME_BYTES 64    /* names of listeners, pools, backends, with the final NUL */
-#define ALACRITY_ADDRESS_BYTES 116 /* "unix:" + sun_path (108), or [IPv6]:port, with the final NUL */
+#define ALACRITY_NAME_BYTES 64 /* names of listeners, pools, backends, with the final NUL */
+#define ALACRITY_ADDRESS_BYTES                                                                     \
+    116 /* "unix:" + sun_path (108), or [IPv6]:port, with the final NUL */
 
 /* cdef begin */
 /* One server of a pool, as a script sees it: the head of its slot (core/pool/slot.h). */
 struct alacrity_backend {
-    uint32_t id;                            /* slot number; stable while the backend is known */
-    ALACRITY_ATOMIC(uint32_t) weight;       /* effective, 0..1000000; writer: control */
-    ALACRITY_ATOMIC(uint32_t) active;       /* sessions open or being dialled; writers: workers */
-    ALACRITY_ATOMIC(uint32_t) state_code;   /* enum backend_state; writers: control, workers */
-    ALACRITY_ATOMIC(float) connect_ewma_ms; /* average connect time, 0 = none yet; writers: workers */
+    uint32_t id;                          /* slot number; stable while the backend is known */
+    ALACRITY_ATOMIC(uint32_t) weight;     /* effective, 0..1000000; writer: control */
+    ALACRITY_ATOMIC(uint32_t) active;     /* sessions open or being dialled; writers: workers */
+    ALACRITY_ATOMIC(uint32_t) state_code; /* enum backend_state; writers: control, workers */
+    ALACRITY_ATOMIC(float)
+    connect_ewma_ms; /* average connect time, 0 = none yet; writers: workers */
     ALACRITY_ATOMIC(uint32_t) max_sessions; /* 0 = no limit; writer: control */
 };
 

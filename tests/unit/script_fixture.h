@@ -15,7 +15,6 @@
 #include "pool/arena.h"
 #include "pool/view.h"
 
-
 /* The bench uses this too, which is no Check test. */
 #define fixture_must(condition)                                                                    \
     do {                                                                                           \

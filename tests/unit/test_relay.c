@@ -1,5 +1,5 @@
-/* Relay and session over socket pairs: the test holds the outer ends, a data plane of its own relays
- * between the inner ones. No script, no listener. */
+/* Relay and session over socket pairs: the test holds the outer ends, a data plane of its own
+ * relays between the inner ones. No script, no listener. */
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
