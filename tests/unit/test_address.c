@@ -6,6 +6,7 @@
 
 #include "alacrity/script.h"
 #include "base/address.h"
+#include "suite.h"
 
 static const struct {
     const char *text, *formatted, *host;
@@ -159,9 +160,5 @@ int main(void) {
     tcase_add_test(address, equality_looks_at_host_and_port);
     tcase_add_loop_test(address, the_hash_is_xxhash32, 0, sizeof(hashes) / sizeof(hashes[0]));
     suite_add_tcase(suite, address);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

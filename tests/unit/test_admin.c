@@ -12,6 +12,7 @@
 
 #include "client.h"
 #include "control/admin.h"
+#include "suite.h"
 #include "worker_control.h"
 
 static struct control control;
@@ -572,9 +573,5 @@ int main(void) {
     tcase_add_test(cases, a_worker_that_hangs_does_not_hang_the_asker);
     tcase_add_test(cases, the_command_line_says_how_it_went);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "pool/arena.h"
+#include "suite.h"
 
 static struct arena *arena;
 static struct pool_facts *pool;
@@ -369,9 +370,5 @@ int main(void) {
     tcase_add_test(tests, the_connect_average_follows);
     tcase_set_timeout(tests, 60);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

@@ -6,6 +6,7 @@
 #include "base/messages.h"
 #include "base/slab.h"
 #include "base/text.h"
+#include "suite.h"
 
 START_TEST(slab_objects_are_zeroed_distinct_and_reused) {
     struct slab slab;
@@ -167,9 +168,5 @@ int main(void) {
     tcase_add_test(base, messages_beyond_a_hundred_are_counted);
     tcase_add_test(base, nearest_word_finds_typos_only);
     suite_add_tcase(suite, base);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "control/control.h"
 #include "lua/facts.h"
+#include "suite.h"
 
 static bool stub_script(struct script_host *host, uint32_t index, struct script_info *info) {
     (void)host;
@@ -212,9 +213,5 @@ int main(void) {
     tcase_add_test(tests, lua_sees_the_same);
     tcase_add_test(tests, other_threads_are_refused);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

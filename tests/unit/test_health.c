@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "control/control.h"
+#include "suite.h"
 
 #define MANY 600
 
@@ -582,9 +583,5 @@ int main(void) {
     tcase_add_test(cases, drained_ones_are_checked_and_keep_their_reason);
     tcase_add_test(cases, in_maintenance_nothing_is_checked);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/log_line.h"
+#include "suite.h"
 
 static char folder[64], file[80];
 static char contents[8 << 20];
@@ -326,9 +327,5 @@ int main(void) {
     tcase_add_test(tests, the_limiter_lets_a_burst_pass_and_counts_the_rest);
     tcase_set_timeout(tests, 60);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

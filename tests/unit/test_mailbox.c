@@ -6,6 +6,7 @@
 
 #include "base/list.h"
 #include "base/mailbox.h"
+#include "suite.h"
 
 #define POSTERS 4
 #define MAILS 5000
@@ -121,9 +122,5 @@ int main(void) {
     tcase_add_test(mailbox, closing_delivers_what_is_left_and_lets_the_loop_end);
     tcase_set_timeout(mailbox, 30);
     suite_add_tcase(suite, mailbox);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "script_fixture.h"
+#include "suite.h"
 
 static struct fixture f;
 
@@ -547,9 +548,5 @@ int main(void) {
     tcase_add_test(cases, min_never_takes_nan_but_takes_infinity);
     tcase_add_test(cases, two_pools_of_one_script_have_an_instance_each);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "session/session.h"
+#include "suite.h"
 
 static struct ev_loop *loop;
 static struct arena *arena;
@@ -254,9 +255,5 @@ int main(void) {
     tcase_add_test(cases, session_timeout_holds_also_for_a_busy_session);
     tcase_add_test(cases, all_sessions_end_when_told);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

@@ -8,6 +8,7 @@
 
 #include "control/commands.h"
 #include "control/report.h"
+#include "suite.h"
 
 static const struct report_column summary[] = {
     {"version", "version", REPORT_PLAIN},
@@ -182,9 +183,5 @@ int main(void) {
     tcase_add_test(cases, commands_are_found);
     tcase_add_test(cases, wrong_commands_are_put_right);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

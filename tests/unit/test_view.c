@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "pool/view.h"
+#include "suite.h"
 
 #define MEMBERS 10
 #define HASHES 20000u
@@ -365,9 +366,5 @@ int main(void) {
     tcase_add_loop_test(tests, a_thousand_backends_all_get_a_share, 0, 2);
     tcase_set_timeout(tests, 60);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "script_fixture.h"
+#include "suite.h"
 
 static struct fixture f;
 
@@ -513,9 +514,5 @@ int main(void) {
 #endif
     tcase_add_test(cases, states_are_freed_with_their_host);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }
