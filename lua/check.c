@@ -11,8 +11,7 @@
 #define INFO_BYTES 256
 
 struct check {
-    struct script *script;
-    int instance_ref;
+    struct instance instance; /* nothing more */
 };
 
 struct check_run {
@@ -25,31 +24,14 @@ struct check_run {
 
 struct check *runtime_check_new(struct script_host *host, const struct pool_config *pool,
                                 struct messages *messages) {
-    struct script *script = vm_script(host, &pool->check.script, SCRIPT_CHECK, messages);
-    if (script == NULL) {
-        return NULL;
-    }
-    int instance_ref = vm_instance(script, &pool->check.script, messages);
-    if (instance_ref == LUA_NOREF) {
-        return NULL;
-    }
-    struct check *check = runtime_keep(host, sizeof(*check));
-    if (check == NULL) {
-        messages_add(messages, pool->check.script.at, "out of memory");
-        return NULL;
-    }
-    check->script = script;
-    check->instance_ref = instance_ref;
-    return check;
+    return (struct check *)instance_new(host, &pool->check.script, SCRIPT_CHECK, messages);
 }
 
 /* Under guard_cfunction; argument: the run. Pushes check, instance, backend on the run's thread. */
 static int push_call(lua_State *lua) {
     struct check_run *run = lua_touserdata(lua, 1);
-    lua_rawgeti(lua, LUA_REGISTRYINDEX, run->check->instance_ref);
-    lua_getfield(lua, -1, "check");
-    lua_insert(lua, -2);
-    vm_push_backend(run->check->script->vm, lua, &run->slot->script.view);
+    instance_push(lua, &run->check->instance, "check");
+    vm_push_backend(run->check->instance.script->vm, lua, &run->slot->script.view);
     lua_xmove(lua, run->run.thread, 3);
     return 0;
 }
@@ -100,7 +82,7 @@ struct check_run *runtime_check_start(struct check *check, const struct slot *sl
     if (run == NULL) {
         return NULL;
     }
-    run->run.script = check->script;
+    run->run.script = check->instance.script;
     run->run.hook = "check";
     run->run.address = *address;
     run->run.end = end_check;
@@ -108,7 +90,7 @@ struct check_run *runtime_check_start(struct check *check, const struct slot *sl
     run->slot = slot;
     run->done = done;
     run->argument = argument;
-    if (!run_start(&run->run, check->script->vm->host, timeout_ms, push_call)) {
+    if (!run_start(&run->run, check->instance.script->vm->host, timeout_ms, push_call)) {
         free(run);
         return NULL;
     }

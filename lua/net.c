@@ -95,15 +95,20 @@ static struct socket *check_socket(lua_State *lua, struct run *run) {
     return run->sockets[handle->place];
 }
 
-/* Waits, with the limit in seconds that may stand at `argument`. */
-static int wait_for(lua_State *lua, struct run *run, enum wait wait, struct socket *socket,
-                    double limit) {
+/* From here on the run waits; `limit` in seconds, 0 = only the deadline of the whole run holds. */
+static void begin_wait(struct run *run, enum wait wait, struct socket *socket, double limit) {
     run->wait = wait;
     run->wait_socket = socket;
     if (limit > 0) {
         ev_timer_set(&run->wait_limit, limit, 0);
         ev_timer_start(run->runtime->loop, &run->wait_limit);
     }
+}
+
+/* Answers at once if it can, else waits. */
+static int wait_for(lua_State *lua, struct run *run, enum wait wait, struct socket *socket,
+                    double limit) {
+    begin_wait(run, wait, socket, limit);
     int results = net_try(lua, run);
     if (results >= 0) {
         run->wait = WAIT_NOTHING;
@@ -364,12 +369,7 @@ static int net_connect(lua_State *lua) {
     if (socket == NULL) {
         return push_failure(lua, error_word(errno));
     }
-    run->wait = WAIT_CONNECT;
-    run->wait_socket = socket;
-    if (limit > 0) {
-        ev_timer_set(&run->wait_limit, limit, 0);
-        ev_timer_start(run->runtime->loop, &run->wait_limit);
-    }
+    begin_wait(run, WAIT_CONNECT, socket, limit);
     watch(socket, EV_WRITE);
     return lua_yield(lua, 0);
 }

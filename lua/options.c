@@ -153,6 +153,15 @@ static struct option read_option(lua_State *lua, const char *name) {
 
 /* ---- values ---- */
 
+/* The key of element i of a list (its number, from 1) or map (its name). */
+static void push_key(lua_State *lua, const struct value *value, uint32_t i) {
+    if (value->kind == VALUE_MAP) {
+        lua_pushstring(lua, value->keys[i]);
+    } else {
+        lua_pushnumber(lua, i + 1);
+    }
+}
+
 static void push_plain(struct checking *checking, const struct value *value, int depth) {
     lua_State *lua = checking->lua;
     luaL_checkstack(lua, 4, "options");
@@ -178,11 +187,7 @@ static void push_plain(struct checking *checking, const struct value *value, int
     }
     lua_newtable(lua);
     for (uint32_t i = 0; i < value->count; i++) {
-        if (value->kind == VALUE_MAP) {
-            lua_pushstring(lua, value->keys[i]);
-        } else {
-            lua_pushnumber(lua, i + 1);
-        }
+        push_key(lua, value, i);
         push_plain(checking, &value->items[i], depth + 1);
         lua_rawset(lua, -3);
     }
@@ -204,11 +209,7 @@ static bool push_elements(struct checking *checking, const struct value *value, 
     bool ok = true;
     lua_newtable(lua);
     for (uint32_t i = 0; i < value->count; i++) {
-        if (value->kind == VALUE_MAP) {
-            lua_pushstring(lua, value->keys[i]);
-        } else {
-            lua_pushnumber(lua, i + 1);
-        }
+        push_key(lua, value, i);
         ok = push_as(checking, &value->items[i], (enum option_type)of, -1) && ok;
         lua_rawset(lua, -3);
     }

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
 #include "lua/facts.h"
 #include "lua/guard.h"
 #include "lua/runtime.h"
@@ -48,8 +47,8 @@ void runtime_free(struct script_host *host) {
     host->runtime = NULL;
 }
 
-void *runtime_keep(struct script_host *host, size_t bytes) {
-    struct runtime *runtime = host->runtime;
+/* Zeroed memory that is freed with the runtime. NULL: out of memory. */
+static void *keep(struct runtime *runtime, size_t bytes) {
     struct kept *kept = calloc(1, sizeof(*kept) + bytes);
     if (kept == NULL) {
         return NULL;
@@ -57,6 +56,28 @@ void *runtime_keep(struct script_host *host, size_t bytes) {
     kept->next = runtime->kept;
     runtime->kept = kept;
     return kept + 1;
+}
+
+struct instance *instance_new(struct script_host *host, const struct script_use *use,
+                              enum script_kind kind, struct messages *messages) {
+    struct script *script = vm_script(host, use, kind, messages);
+    int ref = script == NULL ? LUA_NOREF : vm_instance(script, use, messages);
+    if (ref == LUA_NOREF) {
+        return NULL;
+    }
+    struct instance *instance = keep(host->runtime, sizeof(*instance));
+    if (instance == NULL) {
+        messages_add(messages, use->at, "out of memory");
+        return NULL;
+    }
+    *instance = (struct instance){.script = script, .ref = ref};
+    return instance;
+}
+
+void instance_push(lua_State *lua, const struct instance *instance, const char *method) {
+    lua_rawgeti(lua, LUA_REGISTRYINDEX, instance->ref);
+    lua_getfield(lua, -1, method);
+    lua_insert(lua, -2);
 }
 
 /* ---- one run ---- */

@@ -68,7 +68,7 @@ struct run {
     void (*end)(struct run *run, enum run_end how);
 };
 
-/* A piece of memory that lives as long as the runtime: see runtime_keep. */
+/* A piece of memory that lives as long as the runtime: run.c. */
 struct kept {
     _Alignas(16) struct kept *next;
 };
@@ -82,8 +82,17 @@ struct runtime {
     struct kept *kept;
 };
 
-/* Builder. Zeroed memory that is freed with the runtime. NULL: out of memory. */
-void *runtime_keep(struct script_host *host, size_t bytes);
+/* What `new` of a check or service made. Freed with the runtime. */
+struct instance {
+    struct script *script;
+    int ref; /* registry */
+};
+
+/* Builder. Loads the script and makes an instance with the options of `use`. NULL: messages. */
+struct instance *instance_new(struct script_host *host, const struct script_use *use,
+                              enum script_kind kind, struct messages *messages);
+/* Under guard_cfunction: pushes the instance's method and the instance. */
+void instance_push(lua_State *lua, const struct instance *instance, const char *method);
 
 /* Begins a zeroed run whose script, hook, address and `end` are set. `push` runs protected with the
  * run as light userdata at index 1 and pushes the function and its arguments on run->thread. `end`

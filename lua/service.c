@@ -8,8 +8,7 @@
 #include "lua/runtime.h"
 
 struct service {
-    struct script *script;
-    int instance_ref;
+    struct instance instance; /* nothing more */
 };
 
 struct service_run {
@@ -23,22 +22,7 @@ struct service_run {
 struct service *runtime_service_new(struct script_host *host,
                                     const struct listener_config *listener,
                                     struct messages *messages) {
-    struct script *script = vm_script(host, &listener->service, SCRIPT_SERVICE, messages);
-    if (script == NULL) {
-        return NULL;
-    }
-    int instance_ref = vm_instance(script, &listener->service, messages);
-    if (instance_ref == LUA_NOREF) {
-        return NULL;
-    }
-    struct service *service = runtime_keep(host, sizeof(*service));
-    if (service == NULL) {
-        messages_add(messages, listener->service.at, "out of memory");
-        return NULL;
-    }
-    service->script = script;
-    service->instance_ref = instance_ref;
-    return service;
+    return (struct service *)instance_new(host, &listener->service, SCRIPT_SERVICE, messages);
 }
 
 static void set_string(lua_State *lua, const char *key, const char *value) {
@@ -64,9 +48,7 @@ static void push_request(lua_State *lua, const struct service_request *request) 
 /* Under guard_cfunction; argument: the run. Pushes serve, instance, request on the run's thread. */
 static int push_call(lua_State *lua) {
     struct service_run *run = lua_touserdata(lua, 1);
-    lua_rawgeti(lua, LUA_REGISTRYINDEX, run->service->instance_ref);
-    lua_getfield(lua, -1, "serve");
-    lua_insert(lua, -2);
+    instance_push(lua, &run->service->instance, "serve");
     push_request(lua, run->request);
     lua_xmove(lua, run->run.thread, 3);
     return 0;
@@ -102,14 +84,14 @@ struct service_run *runtime_service_start(struct service *service,
     if (run == NULL) {
         return NULL;
     }
-    run->run.script = service->script;
+    run->run.script = service->instance.script;
     run->run.hook = "serve";
     run->run.end = end_service;
     run->service = service;
     run->request = request;
     run->done = done;
     run->argument = argument;
-    if (!run_start(&run->run, service->script->vm->host, timeout_ms, push_call)) {
+    if (!run_start(&run->run, service->instance.script->vm->host, timeout_ms, push_call)) {
         free(run);
         return NULL;
     }

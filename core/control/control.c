@@ -52,37 +52,27 @@ static struct conductor *conductor_of(struct control *control) {
 
 /* ---- mail from workers ---- */
 
-struct event_mail {
+struct suspect_mail {
     struct mail mail;
-    void *subject;
+    struct slot *slot;
 };
 
-static void post_event(struct control *control, void (*deliver)(struct mail *, void *),
-                       void *subject) {
-    struct event_mail *event = calloc(1, sizeof(*event));
-    if (event == NULL) {
-        log_limited(LOG_ERROR, "memory", "out of memory: an event for control is lost");
+static void deliver_suspect(struct mail *mail, void *owner) {
+    struct suspect_mail *suspect = container_of(mail, struct suspect_mail, mail);
+    health_suspect(((struct control *)owner)->health, suspect->slot);
+    free(suspect);
+}
+
+/* May be lost for want of memory: the next check finds out as well. */
+static void on_suspect(void *argument, struct slot *slot) {
+    struct suspect_mail *suspect = calloc(1, sizeof(*suspect));
+    if (suspect == NULL) {
+        log_limited(LOG_ERROR, "memory", "out of memory: a suspect is checked only when it is due");
         return;
     }
-    event->mail.deliver = deliver;
-    event->subject = subject;
-    mailbox_post(&control->mailbox, &event->mail);
-}
-
-static void *take_subject(struct mail *mail) {
-    struct event_mail *event = container_of(mail, struct event_mail, mail);
-    void *subject = event->subject;
-    free(event);
-    return subject;
-}
-
-static void deliver_suspect(struct mail *mail, void *owner) {
-    struct control *control = owner;
-    health_suspect(control->health, take_subject(mail));
-}
-
-static void on_suspect(void *argument, struct slot *slot) {
-    post_event(argument, deliver_suspect, slot);
+    suspect->mail.deliver = deliver_suspect;
+    suspect->slot = slot;
+    mailbox_post(&((struct control *)argument)->mailbox, &suspect->mail);
 }
 
 static void on_plan_unused(void *argument, struct worker_plan *plan) {

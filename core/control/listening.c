@@ -9,8 +9,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/log.h"
-
 void listening_init(struct listening *listening) {
     list_init(&listening->bounds);
 }
