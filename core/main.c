@@ -1,6 +1,7 @@
 /* Main: the command line, and what must stand before any thread starts. */
 #include <errno.h>
 #include <getopt.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,9 +42,43 @@ static bool prove_scripting(void) {
     return true;
 }
 
+/* Something to do on a thread where scripts may run. */
+struct task {
+    int (*run)(const struct build_source *source);
+    const struct build_source *source;
+    int code;
+};
+
+static void *run_task(void *argument) {
+    struct task *task = argument;
+    task->code = task->run(task->source);
+    return NULL;
+}
+
+static int run_scripted(int (*run)(const struct build_source *source),
+                        const struct build_source *source) {
+    struct task task = {.run = run, .source = source, .code = EXIT_FAILED};
+    pthread_t thread;
+    int error = scripting->thread_start(&thread, run_task, &task);
+    if (error != 0) {
+        fprintf(stderr, "alacrity: cannot start a thread: %s\n", strerror(error));
+        return EXIT_FAILED;
+    }
+    pthread_join(thread, NULL);
+    return task.code;
+}
+
+static int run_control(const struct build_source *source) {
+    pthread_setname_np(pthread_self(), "control");
+    log_thread("control");
+    return control_run(source, facts_bind);
+}
+
 static int serve(const struct build_source *source) {
+    char weakness[256];
     raise_descriptor_limit();
     signal(SIGPIPE, SIG_IGN);
+    bool proven = scripting->watchdog_open(weakness, sizeof(weakness));
     if (!prove_scripting()) {
         return EXIT_FAILED;
     }
@@ -51,8 +86,13 @@ static int serve(const struct build_source *source) {
         fprintf(stderr, "alacrity: cannot start the log: %s\n", strerror(errno));
         return EXIT_FAILED;
     }
-    log_thread("control");
-    int code = control_run(source, facts_bind);
+    if (!proven) {
+        log_message(LOG_WARNING, "watchdog",
+                    "%s: scripts run without JIT, under a count hook, and C functions they call "
+                    "cannot be stopped",
+                    weakness);
+    }
+    int code = run_scripted(run_control, source);
     log_stop();
     return code;
 }
@@ -83,23 +123,29 @@ static int verb_run(int argc, char **argv) {
     return file == NULL ? EXIT_USAGE : serve(&(struct build_source){.file = file});
 }
 
-static int verb_check(int argc, char **argv) {
-    const char *file = file_option(argc, argv);
-    if (file == NULL) {
-        return EXIT_USAGE;
-    }
-    if (!prove_scripting()) {
-        return EXIT_FAILED;
-    }
+static int check(const struct build_source *source) {
     struct messages messages = {0};
-    bool ok = build_check(&(struct build_source){.file = file}, &messages);
+    bool ok = build_check(source, &messages);
     if (ok) {
-        printf("%s: ok\n", file);
+        printf("%s: ok\n", source->file);
     } else {
         fputs(messages.text.bytes != NULL ? messages.text.bytes : "out of memory\n", stderr);
     }
     messages_free(&messages);
     return ok ? EXIT_OK : EXIT_FAILED;
+}
+
+static int verb_check(int argc, char **argv) {
+    const char *file = file_option(argc, argv);
+    if (file == NULL) {
+        return EXIT_USAGE;
+    }
+    char weakness[256];
+    (void)scripting->watchdog_open(weakness, sizeof(weakness)); /* `status` tells, of who serves */
+    if (!prove_scripting()) {
+        return EXIT_FAILED;
+    }
+    return run_scripted(check, &(struct build_source){.file = file});
 }
 
 static int verb_demo(int argc, char **argv) {

@@ -8,13 +8,29 @@
 #define SCRIPTING_H
 
 #include <ev.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "alacrity/script.h"
+#include "base/mailbox.h"
 #include "base/messages.h"
 #include "config/snapshot.h"
 #include "pool/view.h"
+
+/* A mail of lua/'s that goes from the owner of a host to the builder, and back. Core carries it. */
+struct script_mail {
+    struct mail mail;                             /* core's */
+    uint32_t owner;                               /* a worker's index, or ARENA_CONTROL_ROW */
+    void (*at_builder)(struct script_mail *mail); /* builder */
+    /* The owner's thread; if that has ended, control, after it gave its host up. */
+    void (*at_owner)(struct script_mail *mail);
+};
+/* How such a mail is posted, by the owner's thread. Cannot fail. */
+struct script_post {
+    void *argument;
+    void (*post)(void *argument, struct script_mail *mail);
+};
 
 struct script_host;
 struct policy;  /* one policy instance: one pool on one worker */
@@ -26,6 +42,9 @@ enum pick_answer {
     PICK_NIL,     /* the policy said: nobody */
     PICK_ERROR,   /* it raised an error (logged and counted by lua/) */
     PICK_BAD,     /* it answered something that is not an eligible backend */
+    PICK_STOPPED, /* it used up its budget and was stopped; its state is made anew */
+    PICK_RESTING, /* not asked: its state is being made anew */
+    PICK_OUT,     /* not asked: it was stopped too often, until a new version is published */
 };
 
 enum check_answer { CHECK_UP, CHECK_DOWN, CHECK_DRAIN, CHECK_ERROR /* script error, nonsense */ };
@@ -50,19 +69,32 @@ typedef void service_done(void *argument, uint32_t status, const char *content_t
 struct script_info {
     const char *kind, *name, *path; /* path NULL = stock */
     uint64_t version;               /* configuration number it was built for */
-    uint64_t calls, errors;
+    uint64_t calls, errors, overruns;
+    const char *state;     /* "running", "rebuilding", "out" */
     uint64_t memory_bytes; /* of its Lua state */
     char last_error[256];
 };
 
 struct scripting {
+    /* Main thread, once, before any other starts: proves that a script that never ends can be
+     * stopped here. False: it cannot (reason); scripts then run without JIT, under a count hook. */
+    bool (*watchdog_open)(char *reason, size_t reason_bytes);
+    /* Any thread, afterwards: was it proven? */
+    bool (*watchdog_is_proven)(void);
+    /* Starts a thread on which scripts may run and can be stopped. 0 or errno. */
+    int (*thread_start)(pthread_t *thread, void *(*run)(void *argument), void *argument);
+
     /* Any thread, once at start: compares struct layouts with the cdef. False: error text. */
     bool (*self_test)(char *error, size_t error_bytes);
 
     /* Builder. `loop` is the loop of the thread the host is for (control; NULL for workers): it is
-     * only stored. */
+     * only stored. `post` lives as long as the process; NULL: a stopped script stays out. `owner`:
+     * see script_mail. */
     struct script_host *(*host_new)(const struct snapshot *snapshot, struct arena *arena,
-                                    struct ev_loop *loop, struct messages *messages);
+                                    struct ev_loop *loop, const struct script_post *post,
+                                    uint32_t owner, struct messages *messages);
+    /* The owner's thread, before it hands the host back to be freed. */
+    void (*host_retire)(struct script_host *host);
     void (*host_free)(struct script_host *host);
 
     /* Builder: compile, validate options against the script's schema, construct, and (policy) one

@@ -91,6 +91,9 @@ static void take_plan(struct mail *mail, void *owner) {
     }
     plan->references = 1;
     plane->plan = plan;
+    for (uint32_t i = 0; i < plan->pool_count; i++) {
+        counter_set(&plan->pools[i].row->out_now, 0); /* a new version of the policy */
+    }
     if (!worker->draining) {
         listener_open_all(plane);
     }
@@ -190,7 +193,7 @@ struct worker *worker_start(uint32_t index, struct arena *arena,
     ev_timer_init(&worker->heartbeat, beat, 0, HEARTBEAT_SECONDS);
     ev_timer_start(worker->loop, &worker->heartbeat);
     beat(worker->loop, &worker->heartbeat, 0);
-    int error = pthread_create(&worker->thread, NULL, run, worker);
+    int error = scripting->thread_start(&worker->thread, run, worker);
     if (error != 0) {
         errno = error;
         mailbox_close(&worker->mailbox);

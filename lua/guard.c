@@ -68,12 +68,63 @@ void guard_open(struct vm *vm, lua_State *lua) {
     vm->handler_ref = luaL_ref(lua, LUA_REGISTRYINDEX);
 }
 
+/* ---- the entries ---- */
+
+/* One call, as the watchdog runs it. */
+struct call {
+    struct vm *vm;
+    lua_State *lua;
+    int arguments, results, handler, status;
+    lua_CFunction function;
+    void *argument;
+};
+
+static void pcall_work(void *argument) {
+    struct call *call = argument;
+    call->status = lua_pcall(call->lua, call->arguments, call->results, call->handler);
+}
+
+static void resume_work(void *argument) {
+    struct call *call = argument;
+    call->status = lua_resume(call->lua, call->arguments);
+}
+
+static void cpcall_work(void *argument) {
+    struct call *call = argument;
+    call->status = lua_cpcall(call->lua, call->function, call->argument);
+}
+
+/* An error for want of memory is the script's to catch. When it did not, and what it keeps fills
+ * the state, every further call would fail: better a new state. (A single huge string that was
+ * refused is no reason.) */
+static bool is_full(const struct vm *vm) {
+    size_t used_bytes = (size_t)lua_gc(vm->lua, LUA_GCCOUNT, 0) * 1024;
+    return vm->memory.cap_bytes > 0 && used_bytes > vm->memory.cap_bytes / 4 * 3;
+}
+
+static int guarded(struct call *call, uint32_t budget_us, void (*work)(void *)) {
+    struct vm *vm = call->vm;
+    struct stop stop = watchdog_run(&vm->memory, budget_us, work, call);
+    if (stop.cause == STOP_NONE && (call->status != LUA_ERRMEM || !is_full(vm))) {
+        return call->status;
+    }
+    vm->stop = stop;
+    vm->stop.cause = stop.cause != STOP_NONE ? stop.cause : STOP_MEMORY;
+    vm->lost = true;
+    return GUARD_STOPPED;
+}
+
 int guard_call(struct vm *vm, lua_State *lua, int arguments, int results) {
     int function = lua_gettop(lua) - arguments;
+    struct call call = {
+        .vm = vm, .lua = lua, .arguments = arguments, .results = results, .handler = function};
     vm->calls++;
     lua_rawgeti(lua, LUA_REGISTRYINDEX, vm->handler_ref);
     lua_insert(lua, function);
-    int status = lua_pcall(lua, arguments, results, function);
+    int status = guarded(&call, vm->pick_budget_us, pcall_work);
+    if (status == GUARD_STOPPED) {
+        return status;
+    }
     lua_remove(lua, function);
     if (status == LUA_ERRMEM || status == LUA_ERRERR) {
         vm->traceback[0] = '\0'; /* the handler did not run, or failed */
@@ -82,15 +133,17 @@ int guard_call(struct vm *vm, lua_State *lua, int arguments, int results) {
 }
 
 int guard_resume(struct vm *vm, lua_State *coroutine, int arguments) {
+    struct call call = {.vm = vm, .lua = coroutine, .arguments = arguments};
     vm->calls++;
-    int status = lua_resume(coroutine, arguments);
-    if (status != 0 && status != LUA_YIELD) {
+    int status = guarded(&call, vm->budget_us, resume_work);
+    if (status > 0 && status != LUA_YIELD) {
         write_traceback(vm, coroutine, 0); /* a dead coroutine keeps its frames */
     }
     return status;
 }
 
 int guard_cfunction(struct vm *vm, lua_CFunction function, void *argument) {
+    struct call call = {.vm = vm, .lua = vm->lua, .function = function, .argument = argument};
     vm->traceback[0] = '\0';
-    return lua_cpcall(vm->lua, function, argument);
+    return guarded(&call, vm->budget_us, cpcall_work);
 }

@@ -13,10 +13,12 @@
 #include <string.h>
 
 #include "lua/guard.h"
+#include "lua/rebuild.h"
 
 struct policy {
     struct policy *next; /* of host->policies */
     struct script *script;
+    const struct script_use *use;
     struct pool_view *view;
     const struct arena *arena;
     lua_State *thread;
@@ -61,14 +63,23 @@ static enum pick_answer ask(struct policy *policy, const struct alacrity_ctx_pri
     }
     int status = guard_call(policy->script->vm, lua, 3, 1);
     forget_session(policy);
+    if (status == GUARD_STOPPED) {
+        return PICK_STOPPED;
+    }
     return status == 0 ? read_answer(policy, slot) : PICK_ERROR;
 }
 
 enum pick_answer policy_pick(struct policy *policy, const struct alacrity_ctx_private *ctx,
                              struct slot **slot) {
+    const struct vm *vm = policy->script->vm;
+    if (vm->resting) {
+        return vm->out ? PICK_OUT : PICK_RESTING;
+    }
     policy->script->calls++;
     enum pick_answer answer = ask(policy, ctx, slot);
-    if (answer == PICK_ERROR) {
+    if (answer == PICK_STOPPED) {
+        rebuild_begin(policy->script, "pick", true);
+    } else if (answer == PICK_ERROR) {
         vm_report_error(policy->script, policy->thread, "pick"); /* pops the error */
     } else {
         lua_pop(policy->thread, 1);
@@ -108,6 +119,7 @@ static bool try_pick(struct policy *policy, const struct script_use *use,
     enum pick_answer answer = ask(policy, &ctx, &slot);
     policy->script->vm->loading = false;
     switch (answer) {
+    case PICK_STOPPED:
     case PICK_ERROR:
         vm_add_error(policy->script, policy->thread, "trial pick", use, messages);
         return false;
@@ -118,11 +130,24 @@ static bool try_pick(struct policy *policy, const struct script_use *use,
                      policy->script->name, luaL_typename(policy->thread, -1));
         lua_pop(policy->thread, 1);
         return false;
-    case PICK_BACKEND:
-    case PICK_NIL:
+    default:
         break;
     }
     lua_pop(policy->thread, 1);
+    return true;
+}
+
+/* Makes the Lua side of a policy: instance and thread. False: messages. */
+static bool construct(struct policy *policy, struct messages *messages) {
+    struct script *script = policy->script;
+    policy->instance_ref = vm_instance(script, policy->use, messages);
+    if (policy->instance_ref == LUA_NOREF) {
+        return false;
+    }
+    if (guard_cfunction(script->vm, prepare, policy) != 0) {
+        vm_add_error(script, script->vm->lua, "prepared", policy->use, messages);
+        return false;
+    }
     return true;
 }
 
@@ -132,28 +157,29 @@ struct policy *policy_new(struct script_host *host, const struct pool_config *po
     if (script == NULL) {
         return NULL;
     }
-    int instance_ref = vm_instance(script, &pool->policy, messages);
-    if (instance_ref == LUA_NOREF) {
-        return NULL;
-    }
     struct policy *policy = calloc(1, sizeof(*policy));
     if (policy == NULL) {
         messages_add(messages, pool->policy.at, "out of memory");
-        return NULL; /* the instance goes with the host, which a failed build frees */
+        return NULL;
     }
     policy->script = script;
+    policy->use = &pool->policy;
     policy->view = view;
     policy->arena = host->arena;
-    policy->instance_ref = instance_ref;
-    policy->thread_ref = LUA_NOREF;
     forget_session(policy);
     policy->next = host->policies; /* from here on the host frees it */
     host->policies = policy;
-    if (guard_cfunction(script->vm, prepare, policy) != 0) {
-        vm_add_error(script, script->vm->lua, "prepared", &pool->policy, messages);
-        return NULL;
+    bool ok = construct(policy, messages) && try_pick(policy, &pool->policy, messages);
+    return ok ? policy : NULL;
+}
+
+bool policy_rebuild(struct vm *vm, struct messages *messages) {
+    for (struct policy *policy = vm->host->policies; policy != NULL; policy = policy->next) {
+        if (policy->script->vm == vm && !construct(policy, messages)) {
+            return false;
+        }
     }
-    return try_pick(policy, &pool->policy, messages) ? policy : NULL;
+    return true;
 }
 
 void policy_free_all(struct script_host *host) {

@@ -11,6 +11,9 @@ struct policy *policy_new(struct script_host *host, const struct pool_config *po
 enum pick_answer policy_pick(struct policy *policy, const struct alacrity_ctx_private *ctx,
                              struct slot **slot);
 
+/* Builder. The policies of a state that was made anew. False: messages. */
+bool policy_rebuild(struct vm *vm, struct messages *messages) __attribute__((warn_unused_result));
+
 /* Builder. All policies of the host; its states still stand. */
 void policy_free_all(struct script_host *host);
 

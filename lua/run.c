@@ -7,6 +7,7 @@
 
 #include "lua/facts.h"
 #include "lua/guard.h"
+#include "lua/rebuild.h"
 #include "lua/runtime.h"
 
 bool runtime_open(struct vm *vm) {
@@ -38,24 +39,13 @@ void runtime_free(struct script_host *host) {
         run_release(run);
         free(run);
     }
-    while (runtime->kept != NULL) {
-        struct kept *kept = runtime->kept;
-        runtime->kept = kept->next;
-        free(kept);
+    while (runtime->instances != NULL) {
+        struct instance *instance = runtime->instances;
+        runtime->instances = instance->next;
+        free(instance);
     }
     free(runtime);
     host->runtime = NULL;
-}
-
-/* Zeroed memory that is freed with the runtime. NULL: out of memory. */
-static void *keep(struct runtime *runtime, size_t bytes) {
-    struct kept *kept = calloc(1, sizeof(*kept) + bytes);
-    if (kept == NULL) {
-        return NULL;
-    }
-    kept->next = runtime->kept;
-    runtime->kept = kept;
-    return kept + 1;
 }
 
 struct instance *instance_new(struct script_host *host, const struct script_use *use,
@@ -65,13 +55,30 @@ struct instance *instance_new(struct script_host *host, const struct script_use 
     if (ref == LUA_NOREF) {
         return NULL;
     }
-    struct instance *instance = keep(host->runtime, sizeof(*instance));
+    struct runtime *runtime = host->runtime;
+    struct instance *instance = calloc(1, sizeof(*instance));
     if (instance == NULL) {
         messages_add(messages, use->at, "out of memory");
         return NULL;
     }
-    *instance = (struct instance){.script = script, .ref = ref};
+    *instance =
+        (struct instance){.next = runtime->instances, .script = script, .use = use, .ref = ref};
+    runtime->instances = instance;
     return instance;
+}
+
+bool runtime_rebuild(struct vm *vm, struct messages *messages) {
+    const struct runtime *runtime = vm->host->runtime;
+    for (struct instance *instance = runtime != NULL ? runtime->instances : NULL; instance != NULL;
+         instance = instance->next) {
+        if (instance->script->vm == vm) {
+            instance->ref = vm_instance(instance->script, instance->use, messages);
+            if (instance->ref == LUA_NOREF) {
+                return false;
+            }
+        }
+    }
+    return true;
 }
 
 void instance_push(lua_State *lua, const struct instance *instance, const char *method) {
@@ -93,19 +100,34 @@ void run_release(struct run *run) {
         }
     }
     list_remove(&run->node);
-    luaL_unref(run->script->vm->lua, LUA_REGISTRYINDEX, run->thread_ref);
-}
-
-/* Under guard_cfunction; argument: the text. */
-static int raise_text(lua_State *lua) {
-    return luaL_error(lua, "%s", (const char *)lua_touserdata(lua, 1));
+    if (!run->script->vm->lost) {
+        luaL_unref(run->script->vm->lua, LUA_REGISTRYINDEX, run->thread_ref);
+    }
 }
 
 void run_misbehaved(struct run *run, const char *how) {
-    struct vm *vm = run->script->vm;
-    if (guard_cfunction(vm, raise_text, (void *)(uintptr_t)how) != 0) {
-        vm_report_error(run->script, vm->lua, run->hook);
-    }
+    run->script->vm->traceback[0] = '\0';
+    vm_report(run->script, run->hook, how);
+}
+
+/* Each end may free others of the list, or begin nothing new in the lost state: look from the start
+ * again each time. */
+void runtime_state_lost(struct vm *vm) {
+    const struct runtime *runtime = vm->host->runtime;
+    struct run *lost;
+    do {
+        lost = NULL;
+        if (runtime == NULL) {
+            return;
+        }
+        list_each(node, &runtime->runs) {
+            struct run *run = container_of(node, struct run, node);
+            lost = lost == NULL && run->script->vm == vm ? run : lost;
+        }
+        if (lost != NULL) {
+            lost->end(lost, RUN_FAILED);
+        }
+    } while (lost != NULL);
 }
 
 /* Gives the coroutine its turn, with `arguments` on its stack. The run may be gone afterwards. */
@@ -118,6 +140,10 @@ static void resume(struct run *run, int arguments) {
     runtime->current = run;
     int status = guard_resume(run->script->vm, run->thread, arguments);
     runtime->current = outer;
+    if (status == GUARD_STOPPED) {
+        rebuild_begin(run->script, run->hook, false); /* ends this run, and others in the state */
+        return;
+    }
     if (status == LUA_YIELD && run->wait != WAIT_NOTHING) {
         return;
     }
@@ -146,7 +172,10 @@ static int deliver(lua_State *lua) {
 
 static void deliver_and_resume(struct run *run, bool limit_passed) {
     run->limit_passed = limit_passed;
-    if (guard_cfunction(run->script->vm, deliver, run) != 0) {
+    int status = guard_cfunction(run->script->vm, deliver, run);
+    if (status == GUARD_STOPPED) {
+        rebuild_begin(run->script, run->hook, false);
+    } else if (status != 0) {
         vm_report_error(run->script, run->script->vm->lua, run->hook);
         run->end(run, RUN_FAILED);
     } else if (run->results >= 0) {
@@ -186,7 +215,18 @@ bool run_start(struct run *run, struct script_host *host, uint32_t timeout_ms, l
     run->runtime = runtime;
     run->serial = ++runtime->next_serial;
     run->thread_ref = LUA_NOREF;
-    if (guard_cfunction(vm, make_thread, run) != 0 || guard_cfunction(vm, push, run) != 0) {
+    if (vm->resting) {
+        return false;
+    }
+    int status = guard_cfunction(vm, make_thread, run);
+    if (status == 0) {
+        status = guard_cfunction(vm, push, run);
+    }
+    if (status == GUARD_STOPPED) {
+        rebuild_begin(run->script, run->hook, false);
+        return false;
+    }
+    if (status != 0) {
         vm_report_error(run->script, vm->lua, run->hook);
         luaL_unref(vm->lua, LUA_REGISTRYINDEX, run->thread_ref);
         return false;

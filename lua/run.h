@@ -64,13 +64,9 @@ struct run {
     bool limit_passed; /* what deliver() is to push */
     int results;       /* what it pushed, -1: wait on */
     /* The run is over; its thread's stack holds the results (of RUN_RETURNED, from index 1), and
-     * an error was reported. Reads them, calls run_release, frees the memory, tells the asker. */
+     * an error was reported (script->last_error). Calls nothing in Lua. Reads them, calls
+     * run_release, frees the memory, tells the asker. */
     void (*end)(struct run *run, enum run_end how);
-};
-
-/* A piece of memory that lives as long as the runtime: run.c. */
-struct kept {
-    _Alignas(16) struct kept *next;
 };
 
 struct runtime {
@@ -79,12 +75,14 @@ struct runtime {
     struct list runs;
     struct run *current; /* being resumed */
     uint32_t next_serial;
-    struct kept *kept;
+    struct instance *instances;
 };
 
 /* What `new` of a check or service made. Freed with the runtime. */
 struct instance {
+    struct instance *next;
     struct script *script;
+    const struct script_use *use;
     int ref; /* registry */
 };
 

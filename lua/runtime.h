@@ -15,6 +15,11 @@ bool runtime_open(struct vm *vm);
  * hosts that never ran anything, and for workers' hosts (host->runtime is NULL then). */
 void runtime_free(struct script_host *host);
 
+/* Builder. The instances of a state that was made anew. False: messages. */
+bool runtime_rebuild(struct vm *vm, struct messages *messages) __attribute__((warn_unused_result));
+/* Control. A state was stopped: every run in it ends as failed. */
+void runtime_state_lost(struct vm *vm);
+
 struct check *runtime_check_new(struct script_host *host, const struct pool_config *pool,
                                 struct messages *messages);
 struct check_run *runtime_check_start(struct check *check, const struct slot *slot,

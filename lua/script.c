@@ -35,6 +35,7 @@ const char *script_chunk_name(const struct script *script, char *buffer, size_t 
 void script_free(struct script *script) {
     free(script->name);
     free(script->path);
+    free(script->owned_text);
     free(script);
 }
 
@@ -129,8 +130,35 @@ int state_load_builtin(lua_State *lua) {
     return compile(lua, text, length, chunk_name, 2) == 0 ? 1 : lua_error(lua);
 }
 
+/* A file as it was when it was read first; NULL: errno. */
+static const struct module_text *module_text(struct vm *vm, const char *path) {
+    for (struct module_text *module = vm->modules; module != NULL; module = module->next) {
+        if (strcmp(module->path, path) == 0) {
+            return module;
+        }
+    }
+    size_t length;
+    char *text = read_file(path, &length);
+    if (text == NULL) {
+        return NULL;
+    }
+    struct module_text *module = malloc(sizeof(*module) + length);
+    if (module == NULL || (module->path = strdup(path)) == NULL) {
+        free(module);
+        free(text);
+        errno = ENOMEM;
+        return NULL;
+    }
+    module->length = length;
+    memcpy(module->text, text, length);
+    free(text);
+    module->next = vm->modules;
+    vm->modules = module;
+    return module;
+}
+
 int state_load_file(lua_State *lua) {
-    const struct vm *vm = lua_touserdata(lua, lua_upvalueindex(1));
+    struct vm *vm = lua_touserdata(lua, lua_upvalueindex(1));
     const struct snapshot *snapshot = vm->host->snapshot;
     const char *name = luaL_checkstring(lua, 1); /* letters, digits, _ - and single dots */
     luaL_checktype(lua, 2, LUA_TTABLE);
@@ -142,16 +170,14 @@ int state_load_file(lua_State *lua) {
     }
     const char *file = luaL_gsub(lua, name, ".", "/");
     for (uint32_t i = 0; snapshot != NULL && i < snapshot->lua.path_count; i++) {
-        size_t length;
         const char *path = lua_pushfstring(lua, "%s/%s.lua", snapshot->lua.path[i], file);
         const char *chunk_name = lua_pushfstring(lua, "@%s", path);
-        char *text = read_file(path, &length); /* nothing below raises while we own it */
-        if (text == NULL && errno != ENOENT && errno != ENOTDIR) {
+        const struct module_text *module = module_text(vm, path);
+        if (module == NULL && errno != ENOENT && errno != ENOTDIR) {
             return require_error(lua, "cannot read module %s: %s", path, file_error(errno));
         }
-        if (text != NULL) {
-            int status = compile(lua, text, length, chunk_name, 2);
-            free(text);
+        if (module != NULL) {
+            int status = compile(lua, module->text, module->length, chunk_name, 2);
             return status == 0 ? 1 : lua_error(lua);
         }
     }
@@ -159,12 +185,6 @@ int state_load_file(lua_State *lua) {
 }
 
 /* ---- loading ---- */
-
-struct loading {
-    struct script *script;
-    const char *text;
-    size_t length;
-};
 
 static const char *field_string(lua_State *lua, int table, const char *field) {
     lua_getfield(lua, table, field);
@@ -202,16 +222,15 @@ static void check_module(lua_State *lua, const struct script *script) {
     }
 }
 
-/* Under guard_cfunction; argument: struct loading. */
+/* Under guard_cfunction; argument: the script. */
 static int load_module(lua_State *lua) {
-    const struct loading *loading = lua_touserdata(lua, 1);
-    struct script *script = loading->script;
+    struct script *script = lua_touserdata(lua, 1);
     char buffer[300];
     const char *chunk_name =
         lua_pushfstring(lua, "@%s", script_chunk_name(script, buffer, sizeof(buffer)));
     state_push_prelude(script->vm, lua, "sandbox");
     lua_call(lua, 0, 1);
-    int status = compile(lua, loading->text, loading->length, chunk_name, lua_gettop(lua));
+    int status = compile(lua, script->text, script->length, chunk_name, lua_gettop(lua));
     if (status != 0) {
         return lua_error(lua);
     }
@@ -251,6 +270,7 @@ static struct script *script_new(const struct script_use *use, enum script_kind 
         return NULL;
     }
     script->kind = kind;
+    script->use = use;
     script->module_ref = LUA_NOREF;
     script->name = strdup(use->name);
     script->path = use->path != NULL ? strdup(use->path) : NULL;
@@ -261,9 +281,19 @@ static struct script *script_new(const struct script_use *use, enum script_kind 
     return script;
 }
 
+bool vm_reload(struct script *script, struct messages *messages) {
+    script->vm->loading = true;
+    int status = guard_cfunction(script->vm, load_module, script);
+    script->vm->loading = false;
+    if (status != 0) {
+        vm_add_error(script, script->vm->lua, "loaded", script->use, messages);
+    }
+    return status == 0;
+}
+
 /* Loads the text into the right state. False: messages. */
-static bool load_text(struct script_host *host, struct script *script, const char *text,
-                      size_t length, const struct script_use *use, struct messages *messages) {
+static bool load_text(struct script_host *host, struct script *script, const struct script_use *use,
+                      struct messages *messages) {
     char error[256];
     script->vm = find_state(host, script->path);
     if (script->vm == NULL) {
@@ -274,52 +304,50 @@ static bool load_text(struct script_host *host, struct script *script, const cha
                      error);
         return false;
     }
-    struct loading loading = {.script = script, .text = text, .length = length};
-    script->vm->loading = true;
-    int status = guard_cfunction(script->vm, load_module, &loading);
-    script->vm->loading = false;
-    if (status != 0) {
-        vm_add_error(script, script->vm->lua, "loaded", use, messages);
+    if (script->vm->lost) {
+        messages_add(messages, use->at, "script %s: another script in its state was stopped",
+                     script->name);
         return false;
     }
-    return true;
+    return vm_reload(script, messages);
+}
+
+/* Fills in the source. False: messages. */
+static bool find_text(struct script *script, const struct script_use *use,
+                      struct messages *messages) {
+    if (use->path == NULL) {
+        script->text = vm_builtin(kinds[script->kind].folder, use->name, &script->length);
+        if (script->text == NULL) {
+            messages_add(messages, use->at, "there is no stock %s '%s'", kinds[script->kind].word,
+                         use->name);
+        }
+    } else {
+        script->text = script->owned_text = read_file(use->path, &script->length);
+        if (script->text == NULL) {
+            messages_add(messages, use->at, "cannot read the script %s: %s", use->name,
+                         file_error(errno));
+        }
+    }
+    return script->text != NULL;
 }
 
 struct script *vm_script(struct script_host *host, const struct script_use *use,
                          enum script_kind kind, struct messages *messages) {
     struct script *script = find_script(host, use, kind);
-    const char *text;
-    char *owned = NULL;
-    size_t length = 0;
     if (script != NULL) {
         return script;
-    }
-    if (use->path != NULL) {
-        text = owned = read_file(use->path, &length);
-        if (text == NULL) {
-            messages_add(messages, use->at, "cannot read the script %s: %s", use->name,
-                         file_error(errno));
-            return NULL;
-        }
-    } else {
-        text = vm_builtin(kinds[kind].folder, use->name, &length);
-        if (text == NULL) {
-            messages_add(messages, use->at, "there is no stock %s '%s'", kinds[kind].word,
-                         use->name);
-            return NULL;
-        }
     }
     script = script_new(use, kind);
     if (script == NULL) {
         messages_add(messages, use->at, "out of memory");
-    } else if (!load_text(host, script, text, length, use, messages)) {
-        script_free(script);
-        script = NULL;
-    } else {
-        script->next = host->scripts;
-        host->scripts = script;
+        return NULL;
     }
-    free(owned);
+    if (!find_text(script, use, messages) || !load_text(host, script, use, messages)) {
+        script_free(script);
+        return NULL;
+    }
+    script->next = host->scripts;
+    host->scripts = script;
     return script;
 }
 
@@ -363,6 +391,9 @@ int vm_instance(struct script *script, const struct script_use *use, struct mess
     struct vm *vm = script->vm;
     struct constructing constructing = {
         .script = script, .use = use, .messages = messages, .instance_ref = LUA_NOREF};
+    if (vm->lost) { /* another instance of it, a moment ago: that was told */
+        return LUA_NOREF;
+    }
     vm->loading = true;
     int status = guard_cfunction(vm, construct, &constructing);
     vm->loading = false;

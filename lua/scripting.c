@@ -6,6 +6,7 @@
 
 #include "core/scripting.h"
 #include "lua/policy.h"
+#include "lua/rebuild.h"
 #include "lua/runtime.h"
 #include "lua/state.h"
 #include "lua/vm.h"
@@ -25,7 +26,7 @@ static bool host_script(struct script_host *host, uint32_t index, struct script_
     if (script == NULL) {
         return false;
     }
-    lua_State *lua = script->vm->lua;
+    const struct vm *vm = script->vm;
     *info = (struct script_info){
         .kind = kind_words[script->kind],
         .name = script->name,
@@ -33,16 +34,26 @@ static bool host_script(struct script_host *host, uint32_t index, struct script_
         .version = host->snapshot != NULL ? host->snapshot->number : 0,
         .calls = script->calls,
         .errors = script->errors,
-        .memory_bytes =
-            (uint64_t)lua_gc(lua, LUA_GCCOUNT, 0) * 1024 + (uint64_t)lua_gc(lua, LUA_GCCOUNTB, 0),
+        .overruns = script->overruns,
+        .state = vm->out       ? "out"
+                 : vm->resting ? "rebuilding"
+                               : "running",
     };
+    if (!vm->resting) {
+        info->memory_bytes = (uint64_t)lua_gc(vm->lua, LUA_GCCOUNT, 0) * 1024 +
+                             (uint64_t)lua_gc(vm->lua, LUA_GCCOUNTB, 0);
+    }
     snprintf(info->last_error, sizeof(info->last_error), "%s", script->last_error);
     return true;
 }
 
 static const struct scripting table = {
+    .watchdog_open = watchdog_open,
+    .watchdog_is_proven = watchdog_is_proven,
+    .thread_start = watchdog_thread_start,
     .self_test = state_self_test,
     .host_new = vm_host_new,
+    .host_retire = rebuild_retire,
     .host_free = host_free,
     .policy_new = policy_new,
     .policy_pick = policy_pick,

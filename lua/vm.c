@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "lua/guard.h"
+#include "lua/rebuild.h"
 #include "lua/runtime.h"
 #include "lua/state.h"
 #include "pool/view.h"
@@ -136,6 +137,7 @@ static int open_state(lua_State *lua) {
     if (vm->host->snapshot != NULL && !vm->host->snapshot->lua.jit) {
         luaJIT_setmode(lua, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
     }
+    watchdog_prepare_state(lua);
     guard_open(vm, lua);
     if (text == NULL) {
         return luaL_error(lua, "the prelude is not built in");
@@ -159,13 +161,62 @@ static int on_panic(lua_State *lua) {
     return 0;
 }
 
-static void vm_free(struct vm *vm) {
-    if (vm->lua != NULL) {
+/* Gives the state back: in order, or, when it was stopped in the middle of something, whole. */
+void vm_give_back(struct vm *vm) {
+    if (vm->lua != NULL && !(vm->lost && watchdog_is_proven())) {
+        memory_bound = &vm->memory;
         lua_close(vm->lua);
+        memory_bound = NULL;
     }
+    vm->lua = NULL;
+    memory_abandon(&vm->memory);
+}
+
+static void vm_free(struct vm *vm) {
+    vm_give_back(vm);
+    while (vm->modules != NULL) {
+        struct module_text *module = vm->modules;
+        vm->modules = module->next;
+        free(module->path);
+        free(module);
+    }
+    rebuild_free(vm);
     free(vm->path);
     free(vm->name);
     free(vm);
+}
+
+static bool open_lua(struct vm *vm, char *error, size_t error_bytes) {
+    vm->lost = false;
+    vm->handler_ref = vm->prelude_ref = LUA_NOREF;
+    memory_bound = &vm->memory;
+    vm->lua = luaL_newstate();
+    memory_bound = NULL;
+    if (vm->lua == NULL) {
+        snprintf(error, error_bytes, "out of memory");
+        return false;
+    }
+    lua_atpanic(vm->lua, on_panic);
+    int status = guard_cfunction(vm, open_state, vm);
+    if (status == GUARD_STOPPED) {
+        vm_describe_stop(vm, false, error, error_bytes);
+    } else if (status != 0) {
+        snprintf(error, error_bytes, "%s", guard_error_text(vm->lua, -1));
+    }
+    return status == 0;
+}
+
+bool vm_renew(struct vm *vm, char *error, size_t error_bytes) {
+    vm_give_back(vm);
+    return open_lua(vm, error, error_bytes);
+}
+
+const char *vm_name(const struct vm *vm) {
+    return vm->name != NULL ? vm->name : "stock scripts";
+}
+
+static uint32_t budget_us(uint32_t configured_ms, uint32_t default_ms) {
+    return (configured_ms > 0 ? configured_ms : default_ms) * 1000;
 }
 
 struct vm *state_new(struct script_host *host, const char *path, const char *name, char *error,
@@ -176,7 +227,11 @@ struct vm *state_new(struct script_host *host, const char *path, const char *nam
         return NULL;
     }
     vm->host = host;
-    vm->handler_ref = vm->prelude_ref = LUA_NOREF;
+    if (host->snapshot != NULL) {
+        vm->memory.cap_bytes = (size_t)host->snapshot->lua.memory_bytes;
+        vm->pick_budget_us = budget_us(host->snapshot->lua.pick_budget_ms, 10);
+        vm->budget_us = budget_us(host->snapshot->lua.budget_ms, 100);
+    }
     if (path != NULL) {
         vm->path = strdup(path);
         vm->name = strdup(name);
@@ -185,14 +240,7 @@ struct vm *state_new(struct script_host *host, const char *path, const char *nam
             return NULL;
         }
     }
-    vm->lua = luaL_newstate();
-    if (vm->lua == NULL) {
-        vm_free(vm);
-        return NULL;
-    }
-    lua_atpanic(vm->lua, on_panic);
-    if (guard_cfunction(vm, open_state, vm) != 0) {
-        snprintf(error, error_bytes, "%s", guard_error_text(vm->lua, -1));
+    if (!open_lua(vm, error, error_bytes)) {
         vm_free(vm);
         return NULL;
     }
@@ -202,7 +250,8 @@ struct vm *state_new(struct script_host *host, const char *path, const char *nam
 }
 
 struct script_host *vm_host_new(const struct snapshot *snapshot, struct arena *arena,
-                                struct ev_loop *loop, struct messages *messages) {
+                                struct ev_loop *loop, const struct script_post *post,
+                                uint32_t owner, struct messages *messages) {
     struct script_host *host = calloc(1, sizeof(*host));
     if (host == NULL) {
         messages_add(messages, (struct position){0}, "out of memory");
@@ -211,6 +260,8 @@ struct script_host *vm_host_new(const struct snapshot *snapshot, struct arena *a
     host->snapshot = snapshot;
     host->arena = arena;
     host->loop = loop;
+    host->post = post;
+    host->owner = owner;
     return host;
 }
 
@@ -289,14 +340,37 @@ static const char *after_name(const char *message, const char *name) {
 
 void vm_add_error(struct script *script, lua_State *thread, const char *doing,
                   const struct script_use *use, struct messages *messages) {
-    const char *message = guard_error_text(thread, -1);
-    char chunk[300];
+    char chunk[300], stop[128];
     const char *name = script_chunk_name(script, chunk, sizeof(chunk));
-    const char *rest = after_name(message, name);
+    const char *message = stop, *rest = NULL;
+    if (script->vm->lost) {
+        vm_describe_stop(script->vm, false, stop, sizeof(stop));
+    } else {
+        message = guard_error_text(thread, -1);
+        rest = after_name(message, name);
+    }
     messages_add(messages, (struct position){0}, "%s%s%s (%s for %s:%u:%u)", name,
                  rest != NULL ? "" : ": ", rest != NULL ? rest : message, doing,
                  use->at.file != NULL ? use->at.file : "?", use->at.line, use->at.column);
-    lua_pop(thread, 1);
+    if (!script->vm->lost) {
+        lua_pop(thread, 1);
+    }
+}
+
+void vm_describe_stop(const struct vm *vm, bool picking, char *out, size_t bytes) {
+    switch (vm->stop.cause) {
+    case STOP_STACK:
+        snprintf(out, bytes, "it was stopped: it used up its C stack (a recursion without end?)");
+        break;
+    case STOP_MEMORY:
+        snprintf(out, bytes, "it was stopped: it filled its memory (lua.memory: %zu KiB)",
+                 vm->memory.cap_bytes / 1024);
+        break;
+    default:
+        snprintf(out, bytes, "it was stopped: it used more than %u ms of CPU time (lua.%s: %u ms)",
+                 vm->stop.cpu_us / 1000, picking ? "pick_budget" : "budget",
+                 (picking ? vm->pick_budget_us : vm->budget_us) / 1000);
+    }
 }
 
 static bool first_time(struct script *script, const char *message) {
@@ -311,9 +385,8 @@ static bool first_time(struct script *script, const char *message) {
     return true;
 }
 
-void vm_report_error(struct script *script, lua_State *thread, const char *hook) {
+void vm_report(struct script *script, const char *hook, const char *message) {
     struct vm *vm = script->vm;
-    const char *message = guard_error_text(thread, -1);
     script->errors++;
     vm->errors++;
     snprintf(script->last_error, sizeof(script->last_error), "%s", message);
@@ -324,6 +397,10 @@ void vm_report_error(struct script *script, lua_State *thread, const char *hook)
     } else {
         log_limited(LOG_ERROR, "script", "%s of %s failed: %s", hook, script->name, message);
     }
+}
+
+void vm_report_error(struct script *script, lua_State *thread, const char *hook) {
+    vm_report(script, hook, guard_error_text(thread, -1));
     lua_pop(thread, 1);
 }
 
@@ -390,8 +467,9 @@ bool state_self_test(char *error, size_t error_bytes) {
     if (vm == NULL) {
         return false;
     }
-    bool ok = guard_cfunction(vm, compare_layouts, vm) == 0;
-    if (!ok) {
+    int status = guard_cfunction(vm, compare_layouts, vm);
+    bool ok = status == 0;
+    if (status > 0) {
         snprintf(error, error_bytes, "%s", guard_error_text(vm->lua, -1));
     }
     vm_free(vm);

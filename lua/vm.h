@@ -15,14 +15,38 @@
 #include "base/messages.h"
 #include "config/snapshot.h"
 #include "core/scripting.h"
+#include "lua/memory.h"
+#include "lua/watchdog.h"
 
 #define LUA_TCDATA 10 /* lua_type() of an ffi object; lua.h has no name for it */
 
 enum script_kind { SCRIPT_POLICY, SCRIPT_CHECK, SCRIPT_SERVICE, SCRIPT_KIND_COUNT };
 
-/* One Lua state: of one user script, or shared by all stock scripts of its host. */
+/* A file that a script of the state required: kept, so that it can be loaded again as it was. */
+struct module_text {
+    struct module_text *next;
+    char *path;
+    size_t length;
+    char text[];
+};
+
+/* One Lua state: of one user script, or shared by all stock scripts of its host. The state may be
+ * lost (guard.h) and is then made anew on the builder, in place: while it is `resting`, everything
+ * below but what is marked as the owner's is the builder's, and so is the Lua side (references,
+ * threads) of everything made in it. */
 struct vm {
     lua_State *lua;
+    struct memory memory; /* of the state */
+    uint32_t pick_budget_us, budget_us;
+    bool lost;        /* stopped: nothing of its Lua side may be touched */
+    bool resting;     /* owner's: the builder has it, nobody may ask */
+    bool out;         /* owner's: resting for good, stopped too often or impossible to rebuild */
+    struct stop stop; /* how it was lost ... */
+    char near[128];   /* ... and about where, "script:line"; "" = not known */
+    uint32_t overruns_in_window; /* owner's, both */
+    uint64_t window_started_ms;  /* monotonic */
+    struct rebuild *rebuild;     /* rebuild.c's */
+    struct module_text *modules;
     struct script_host *host;
     struct vm *next;
     char *path;           /* NULL: the stock scripts' state; else owned copy of the script's path */
@@ -39,10 +63,12 @@ struct script_host {
     struct vm *states; /* list */
     const struct snapshot *snapshot;
     struct arena *arena;
-    struct ev_loop *loop;    /* control's; NULL for workers */
-    struct script *scripts;  /* loaded scripts, list, newest first; see vm.c */
-    struct policy *policies; /* all of the host, list; see policy.c */
-    void *runtime;           /* coroutine runtime of control's host (lua/runtime.c) */
+    const struct script_post *post; /* to the builder and back; NULL: nothing is rebuilt */
+    uint32_t owner;                 /* whose it is: a worker's index, or ARENA_CONTROL_ROW */
+    struct ev_loop *loop;           /* control's; NULL for workers */
+    struct script *scripts;         /* loaded scripts, list, newest first; see vm.c */
+    struct policy *policies;        /* all of the host, list; see policy.c */
+    void *runtime;                  /* coroutine runtime of control's host (lua/runtime.c) */
 };
 
 #define SCRIPT_SEEN_ERRORS 8
@@ -52,9 +78,13 @@ struct script {
     struct script *next;
     struct vm *vm;
     enum script_kind kind;
-    char *name, *path; /* path NULL = stock; name as the configuration writes it */
-    int module_ref;    /* registry reference of the table it returned */
-    uint64_t calls, errors;
+    const struct script_use *use; /* the first one */
+    char *name, *path;            /* path NULL = stock; name as the configuration writes it */
+    const char *text;             /* its source, as long as the host lives */
+    size_t length;
+    char *owned_text; /* `text` when it was read from a file; else NULL */
+    int module_ref;   /* registry reference of the table it returned */
+    uint64_t calls, errors, overruns;
     char last_error[256];
     uint32_t seen[SCRIPT_SEEN_ERRORS]; /* hashes of messages whose traceback was logged */
     uint32_t seen_next;
@@ -62,7 +92,8 @@ struct script {
 
 /* Builder. A host without states; they are made as scripts need them. NULL: messages. */
 struct script_host *vm_host_new(const struct snapshot *snapshot, struct arena *arena,
-                                struct ev_loop *loop, struct messages *messages);
+                                struct ev_loop *loop, const struct script_post *post,
+                                uint32_t owner, struct messages *messages);
 /* Builder. Closes every state. Runtime and policies must be freed before. */
 void vm_host_free(struct script_host *host);
 
@@ -76,6 +107,17 @@ struct script *vm_script(struct script_host *host, const struct script_use *use,
  * Returns a registry reference of the instance in script->vm, or LUA_NOREF with messages. */
 int vm_instance(struct script *script, const struct script_use *use, struct messages *messages);
 
+/* Builder. Gives a lost state back; the vm stays, without one. */
+void vm_give_back(struct vm *vm);
+/* For people: the script's name, or "stock scripts". */
+const char *vm_name(const struct vm *vm);
+
+/* Builder. A lost state is given back and a new one made in its place, empty. False: `error`. */
+bool vm_renew(struct vm *vm, char *error, size_t error_bytes) __attribute__((warn_unused_result));
+/* Builder. Loads the script's text, as it was, into its renewed state. False: messages. */
+bool vm_reload(struct script *script, struct messages *messages)
+    __attribute__((warn_unused_result));
+
 /* The text of a stock script or library module built into the binary: kind folder "policies",
  * "checks", "services" or "alacrity" (the library). NULL: there is none of that name. */
 const char *vm_builtin(const char *folder, const char *name, size_t *length);
@@ -84,14 +126,20 @@ const char *vm_builtin(const char *folder, const char *name, size_t *length);
  * the life of the process. Any thread. NULL: no such folder, or out of memory. */
 const char *const *vm_stock_names(const char *folder);
 
+/* Counts an error of the script, and logs it with the traceback (rate-limited). */
+void vm_report(struct script *script, const char *hook, const char *message);
 /* Finishes an error: counts it in the script, logs script:line, hook and message (rate-limited; the
  * traceback once per distinct message), pops the error value. */
 void vm_report_error(struct script *script, lua_State *thread, const char *hook);
 
 /* For what may go wrong on the builder: adds the error value on top of `thread` as a message that
- * begins with script:line, says what was going on and for which use (its position), and pops it. */
+ * begins with script:line, says what was going on and for which use (its position), and pops it.
+ * When the state is lost, says how it was. */
 void vm_add_error(struct script *script, lua_State *thread, const char *doing,
                   const struct script_use *use, struct messages *messages);
+
+/* "used 12 ms of CPU (budget 10 ms)" and the like: how the state was lost. */
+void vm_describe_stop(const struct vm *vm, bool picking, char *out, size_t bytes);
 
 /* ---- for bindings; these raise Lua errors, so only under a guarded call ---- */
 

@@ -13,6 +13,11 @@ static inline void counter_add(counter *c, uint64_t n) {
                           memory_order_relaxed);
 }
 
+/* For a row's gauges: what is so now. */
+static inline void counter_set(counter *c, uint64_t n) {
+    atomic_store_explicit(c, n, memory_order_relaxed);
+}
+
 static inline uint64_t counter_get(const counter *c) {
     return atomic_load_explicit((counter *)c, memory_order_relaxed);
 }

@@ -27,6 +27,7 @@ struct builder {
     uint64_t next_number;
     struct mail stop_mail;
     struct control_plan *last; /* control's word with stop_mail */
+    struct script_post post;   /* what lost states are rebuilt through */
     struct settle_mail {
         struct mail mail;
         struct build *build;
@@ -93,6 +94,30 @@ static void free_control_plan(struct builder *builder, struct control_plan *plan
     free(plan);
 }
 
+/* ---- script mail: from a host's owner to here, and back through control ---- */
+
+static void bring_back(struct mail *mail, void *owner) {
+    control_bring_back(owner, container_of(mail, struct script_mail, mail));
+}
+
+static void at_builder(struct mail *mail, void *owner) {
+    struct builder *builder = owner;
+    struct script_mail *script_mail = container_of(mail, struct script_mail, mail);
+    script_mail->at_builder(script_mail);
+    mail->deliver = bring_back;
+    mailbox_post(&builder->control->mailbox, mail);
+}
+
+static void post_script_mail(void *argument, struct script_mail *mail) {
+    mail->mail.deliver = at_builder;
+    mailbox_post(&((struct builder *)argument)->mailbox, &mail->mail);
+}
+
+/* NULL: nobody reads the mail (build_check). */
+static const struct script_post *builder_post(struct builder *builder) {
+    return builder->loop != NULL ? &builder->post : NULL;
+}
+
 /* ---- building ---- */
 
 static bool out_of_memory(const struct snapshot *snapshot, struct messages *messages) {
@@ -142,8 +167,8 @@ static bool take_facts(struct builder *builder, struct control_plan *plan,
 /* The checks and services control runs. All are tried, so that every mistake is told. */
 static bool make_control_scripts(struct builder *builder, struct control_plan *plan,
                                  struct messages *messages) {
-    plan->host =
-        scripting->host_new(plan->snapshot, builder->arena, builder->control->loop, messages);
+    plan->host = scripting->host_new(plan->snapshot, builder->arena, builder->control->loop,
+                                     builder_post(builder), ARENA_CONTROL_ROW, messages);
     if (plan->host == NULL) {
         return false;
     }
@@ -244,7 +269,8 @@ static struct worker_plan *make_worker_plan(struct builder *builder,
     plan->listeners = calloc(snapshot->listener_count + 1, sizeof(*plan->listeners));
     bool ok = (plan->pools != NULL && plan->listeners != NULL) || out_of_memory(snapshot, messages);
     if (ok) {
-        plan->host = scripting->host_new(snapshot, builder->arena, NULL, messages);
+        plan->host = scripting->host_new(snapshot, builder->arena, NULL, builder_post(builder),
+                                         worker, messages);
         ok = plan->host != NULL;
     }
     for (uint32_t i = 0; ok && i < control_plan->pool_count; i++) {
@@ -489,6 +515,7 @@ struct builder *builder_start(struct control *control, const struct build_source
     builder->source = *source;
     builder->arena = control->arena;
     builder->next_number = 1;
+    builder->post = (struct script_post){builder, post_script_mail};
     listening_init(&builder->listening);
     builder->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
     if (builder->loop == NULL) {
@@ -496,7 +523,7 @@ struct builder *builder_start(struct control *control, const struct build_source
         return NULL;
     }
     mailbox_init(&builder->mailbox, builder->loop, builder);
-    int error = pthread_create(&builder->thread, NULL, run, builder);
+    int error = scripting->thread_start(&builder->thread, run, builder);
     if (error != 0) {
         mailbox_close(&builder->mailbox);
         ev_loop_destroy(builder->loop);

@@ -47,5 +47,7 @@ bool build_check(const struct build_source *source, struct messages *messages);
 /* control.c: the builder's answers, delivered on control. */
 void build_finished(struct control *control, struct build *build);
 void build_settled(struct control *control, bool published);
+/* control.c: passes a script's mail from the builder on to its owner. */
+void control_bring_back(struct control *control, struct script_mail *mail);
 
 #endif

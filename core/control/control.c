@@ -79,6 +79,23 @@ static void on_plan_unused(void *argument, struct worker_plan *plan) {
     builder_free_plan(((struct control *)argument)->builder, plan);
 }
 
+/* ---- mail between scripts' owners and the builder ---- */
+
+static void at_owner(struct mail *mail, void *owner) {
+    (void)owner;
+    struct script_mail *script_mail = container_of(mail, struct script_mail, mail);
+    script_mail->at_owner(script_mail);
+}
+
+void control_bring_back(struct control *control, struct script_mail *mail) {
+    if (mail->owner == ARENA_CONTROL_ROW || conductor_of(control)->finishing) {
+        mail->at_owner(mail);
+    } else {
+        mail->mail.deliver = at_owner;
+        worker_post(control->workers[mail->owner], &mail->mail);
+    }
+}
+
 /* ---- reload ---- */
 
 static void begin_next_build(struct conductor *conductor);
@@ -128,6 +145,9 @@ static void plan_taken(struct mail *mail, void *owner) {
     if (--conductor->plans_to_take == 0) {
         if (!conductor->finishing) {
             health_part(conductor->control.health, conductor->previous);
+        }
+        if (conductor->previous != NULL) {
+            scripting->host_retire(conductor->previous->host);
         }
         builder_settle(conductor->control.builder, conductor->publishing, true,
                        conductor->previous);
@@ -379,6 +399,9 @@ static void finish(struct conductor *conductor) {
         list_append(&conductor->answering, node);
     }
     answer(conductor, false, "the balancer has stopped");
+    if (control->plan != NULL) {
+        scripting->host_retire(control->plan->host);
+    }
     builder_stop(control->builder, control->plan);
     arena_free(control->arena);
     ev_loop_destroy(control->loop);

@@ -73,7 +73,11 @@ struct pool_row {
     counter policy_nil;         /* it answered nil */
     counter fallbacks;          /* sessions the fallback answered for any of these */
     counter no_backend;         /* sessions ended because no backend was eligible */
-    counter spare[6];
+    counter policy_overruns;    /* it used up its budget and was stopped */
+    counter policy_resting;     /* not asked, for its state was being made anew */
+    counter policy_out;         /* not asked, for it was stopped too often */
+    counter out_now;            /* 1 while it is out on this worker, else 0 */
+    counter spare[2];
 };
 
 /* Why a session ended: counter index, log word and metrics label at once (session_reason_word). */

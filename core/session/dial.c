@@ -30,8 +30,11 @@ static struct slot *pick(struct session *session) {
         .listener = session->listener->name,
     };
     struct slot *slot = NULL;
-    counter_add(&row->picks, 1);
-    switch (scripting->policy_pick(pool->policy, &ctx, &slot)) {
+    enum pick_answer answer = scripting->policy_pick(pool->policy, &ctx, &slot);
+    if (answer != PICK_RESTING && answer != PICK_OUT) {
+        counter_add(&row->picks, 1);
+    }
+    switch (answer) {
     case PICK_BACKEND:
         return slot;
     case PICK_NIL:
@@ -42,6 +45,16 @@ static struct slot *pick(struct session *session) {
         break;
     case PICK_BAD:
         counter_add(&row->policy_bad_answers, 1);
+        break;
+    case PICK_STOPPED:
+        counter_add(&row->policy_overruns, 1);
+        break;
+    case PICK_RESTING:
+        counter_add(&row->policy_resting, 1);
+        break;
+    case PICK_OUT:
+        counter_add(&row->policy_out, 1);
+        counter_set(&row->out_now, 1);
         break;
     }
     counter_add(&row->fallbacks, 1);

@@ -126,6 +126,9 @@ void plane_close(struct data_plane *plane) {
 void plane_release_plan(struct data_plane *plane, struct worker_plan *plan) {
     plan->references--;
     if (plan->references == 0) {
+        if (plan->host != NULL) {
+            scripting->host_retire(plan->host);
+        }
         plane->on_plan_unused(plane, plan);
     }
 }

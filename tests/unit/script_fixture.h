@@ -72,7 +72,7 @@ static inline void fixture_open(struct fixture *f, uint32_t count, const uint32_
     f->snapshot.lua.jit = true;
     f->snapshot.lua.path = f->lua_path;
     f->snapshot.lua.path_count = 1;
-    f->host = scripting->host_new(&f->snapshot, f->arena, NULL, &f->messages);
+    f->host = scripting->host_new(&f->snapshot, f->arena, NULL, NULL, 0, &f->messages);
     fixture_must(f->host != NULL);
 }
 

@@ -12,6 +12,7 @@
 
 #include "client.h"
 #include "control/admin.h"
+#include "lua/scripting.h"
 #include "suite.h"
 #include "worker_control.h"
 
@@ -482,6 +483,7 @@ static void start_worker(void) {
                                          .plan_taken = ignore_worker,
                                          .suspect = ignore_slot,
                                          .drained = ignore_worker};
+    scripting = scripting_table(); /* how threads are started */
     workers[0] = worker_start(0, control.arena, &events);
     ck_assert_ptr_nonnull(workers[0]);
     control.workers = workers;

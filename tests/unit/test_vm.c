@@ -460,7 +460,7 @@ START_TEST(running_out_of_memory_while_a_state_is_made_is_a_message) {
         ck_assert(policy != NULL || f.messages.count > 0 || f.messages.text.failed);
         messages_free(&f.messages);
         scripting->host_free(f.host);
-        f.host = scripting->host_new(&f.snapshot, f.arena, NULL, &f.messages);
+        f.host = scripting->host_new(&f.snapshot, f.arena, NULL, NULL, 0, &f.messages);
     }
     ck_assert(refused && made);
 }
@@ -476,7 +476,7 @@ START_TEST(states_are_freed_with_their_host) {
         ck_assert_ptr_nonnull(fixture_policy(&f, fixture_stock("round-robin")));
         ck_assert_ptr_nonnull(fixture_policy(&f, fixture_script(&f, MODULE(NEW))));
         scripting->host_free(f.host);
-        f.host = scripting->host_new(&f.snapshot, f.arena, NULL, &f.messages);
+        f.host = scripting->host_new(&f.snapshot, f.arena, NULL, NULL, 0, &f.messages);
     }
     getrusage(RUSAGE_SELF, &after);
 #if !defined(__SANITIZE_ADDRESS__)
