@@ -125,6 +125,11 @@ struct scripting {
                                          service_done *done, void *argument);
     void (*service_cancel)(struct service_run *run);
 
+    /* The thread that owns the host. Memory in use, of one policy's state (stock policies share
+     * one) and of all states; 0 while they are being made anew. */
+    uint64_t (*policy_memory_bytes)(const struct policy *policy);
+    uint64_t (*host_memory_bytes)(const struct script_host *host);
+
     /* The thread that owns the host. Which-th script; false past the last. */
     bool (*host_script)(struct script_host *host, uint32_t index, struct script_info *info);
 };

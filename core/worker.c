@@ -26,8 +26,9 @@ struct worker {
     struct mailbox mailbox;
     struct data_plane plane;
     struct ev_timer heartbeat;
-    _Atomic uint64_t heartbeat_ms; /* writer: the worker */
-    struct worker_events events;   /* where to report, fixed at start */
+    _Atomic uint64_t heartbeat_ms;     /* writer: the worker */
+    _Atomic uint64_t lua_memory_bytes; /* writer: the worker */
+    struct worker_events events;       /* where to report, fixed at start */
     struct mail drain_mail, end_sessions_mail, end_thread_mail; /* control's, until delivered */
     bool draining;
 };
@@ -48,11 +49,30 @@ uint32_t worker_session_count(const struct worker *worker) {
     return plane_session_count(worker->index);
 }
 
+uint64_t worker_lua_memory_bytes(const struct worker *worker) {
+    return atomic_load_explicit(&worker->lua_memory_bytes, memory_order_relaxed);
+}
+
+/* What only this thread can see of its Lua states, put where others can. */
+static void show_memory(struct worker *worker) {
+    const struct worker_plan *plan = worker->plane.plan;
+    uint64_t bytes = 0;
+    if (plan != NULL && plan->host != NULL) {
+        bytes = scripting->host_memory_bytes(plan->host);
+        for (uint32_t i = 0; i < plan->pool_count; i++) {
+            counter_set(&plan->pools[i].row->memory_bytes,
+                        scripting->policy_memory_bytes(plan->pools[i].policy));
+        }
+    }
+    atomic_store_explicit(&worker->lua_memory_bytes, bytes, memory_order_relaxed);
+}
+
 static void beat(struct ev_loop *loop, struct ev_timer *timer, int events) {
     (void)loop;
     (void)events;
     struct worker *worker = container_of(timer, struct worker, heartbeat);
     atomic_store_explicit(&worker->heartbeat_ms, clock_monotonic_ms(), memory_order_relaxed);
+    show_memory(worker);
 }
 
 /* ---- what happens on the worker, told to others ---- */

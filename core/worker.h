@@ -15,8 +15,9 @@ struct worker;
 /* ---- for other threads ---- */
 void worker_post(struct worker *worker, struct mail *mail); /* deliver's owner = struct worker * */
 uint32_t worker_index(const struct worker *worker);
-uint64_t worker_heartbeat_ms(const struct worker *worker);  /* monotonic time of the last turn */
-uint32_t worker_session_count(const struct worker *worker); /* open now */
+uint64_t worker_heartbeat_ms(const struct worker *worker);     /* monotonic time of the last turn */
+uint32_t worker_session_count(const struct worker *worker);    /* open now */
+uint64_t worker_lua_memory_bytes(const struct worker *worker); /* of its Lua states, lately */
 
 /* ---- for mail delivered on the worker ---- */
 /* One open session as `session list` shows it. */

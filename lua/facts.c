@@ -106,6 +106,10 @@ static void push_pool(lua_State *lua, const struct facts_pool *pool) {
     set_counter(lua, "policy_errors_total", &pool->sum.policy_errors);
     set_counter(lua, "policy_bad_answers_total", &pool->sum.policy_bad_answers);
     set_counter(lua, "policy_nil_total", &pool->sum.policy_nil);
+    set_counter(lua, "policy_overruns_total", &pool->sum.policy_overruns);
+    set_counter(lua, "policy_resting_total", &pool->sum.policy_resting);
+    set_counter(lua, "policy_out_total", &pool->sum.policy_out);
+    set_counter(lua, "policy_out_workers", &pool->sum.out_now);
     set_counter(lua, "fallbacks_total", &pool->sum.fallbacks);
     set_counter(lua, "no_backend_total", &pool->sum.no_backend);
     set_count(lua, "backends_eligible", pool->eligible_count);
@@ -148,9 +152,10 @@ static void push_listener(lua_State *lua, const struct facts *facts,
 }
 
 static void push_worker(lua_State *lua, const struct facts_worker *worker) {
-    lua_createtable(lua, 0, 3);
+    lua_createtable(lua, 0, 4);
     set_count(lua, "index", worker->index);
     set_count(lua, "sessions", worker->sessions);
+    set_count(lua, "lua_memory_bytes", worker->lua_memory_bytes);
     set_count(lua, "heartbeat_age_ms", worker->heartbeat_age_ms);
 }
 
@@ -163,6 +168,8 @@ static void push_script(lua_State *lua, const struct facts *facts, uint32_t inde
     set_count(lua, "version", script->version);
     set_count(lua, "calls_total", script->calls);
     set_count(lua, "errors_total", script->errors);
+    set_count(lua, "overruns_total", script->overruns);
+    set_string(lua, "state", script->state);
     set_count(lua, "memory_bytes", script->memory_bytes);
     set_string(lua, "last_error", script->last_error);
     if (index < facts->pool_count) { /* a policy: see struct facts */
@@ -184,6 +191,7 @@ static void push_facts(lua_State *lua, const struct facts *facts) {
     set_count(lua, "reloads_failed_total", facts->reloads_failed);
     set_count(lua, "log_dropped_total", facts->log_dropped);
     set_boolean(lua, "draining", facts->draining);
+    set_boolean(lua, "watchdog", scripting->watchdog_is_proven());
 
     lua_createtable(lua, (int)facts->listener_count, 0);
     for (uint32_t i = 0; i < facts->listener_count; i++) {

@@ -94,18 +94,32 @@ static void cpcall_work(void *argument) {
     call->status = lua_cpcall(call->lua, call->function, call->argument);
 }
 
-/* An error for want of memory is the script's to catch. When it did not, and what it keeps fills
- * the state, every further call would fail: better a new state. (A single huge string that was
- * refused is no reason.) */
-static bool is_full(const struct vm *vm) {
+static void collect_work(void *argument) {
+    (void)lua_gc(((struct call *)argument)->lua, LUA_GCCOLLECT, 0);
+}
+
+/* LuaJIT does not collect garbage when memory is refused, it raises an error, which the script may
+ * have caught. The next calls would fail as well until enough is collected: that is done here,
+ * after the call. When the script keeps what fills the state, or collecting takes too long, a new
+ * state is better. */
+static bool is_full(struct call *call, uint64_t refused_before, uint32_t budget_us) {
+    struct vm *vm = call->vm;
+    if (vm->memory.refused == refused_before) {
+        return false;
+    }
+    struct stop stop = watchdog_run(&vm->memory, budget_us, collect_work, call);
+    if (stop.cause != STOP_NONE) {
+        return true;
+    }
     size_t used_bytes = (size_t)lua_gc(vm->lua, LUA_GCCOUNT, 0) * 1024;
-    return vm->memory.cap_bytes > 0 && used_bytes > vm->memory.cap_bytes / 4 * 3;
+    return used_bytes > vm->memory.cap_bytes / 4 * 3;
 }
 
 static int guarded(struct call *call, uint32_t budget_us, void (*work)(void *)) {
     struct vm *vm = call->vm;
+    uint64_t refused_before = vm->memory.refused;
     struct stop stop = watchdog_run(&vm->memory, budget_us, work, call);
-    if (stop.cause == STOP_NONE && (call->status != LUA_ERRMEM || !is_full(vm))) {
+    if (stop.cause == STOP_NONE && !is_full(call, refused_before, budget_us)) {
         return call->status;
     }
     vm->stop = stop;

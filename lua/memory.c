@@ -1,9 +1,9 @@
 /* Memory of Lua states: see memory.h. Runs on whatever thread a state runs on.
  *
  * The functions below replace those of libc and libgcc for the whole process, because an
- * executable's symbols come first. Called by anybody but LuaJIT, or while no state is bound, they do
- * just what the originals do. While a state is bound they are also stop points: a script that is to
- * be stopped, but was interrupted where it must not be left, is left here.
+ * executable's symbols come first. Called by anybody but LuaJIT, or while no state is bound, they
+ * do just what the originals do. While a state is bound they are also stop points: a script that is
+ * to be stopped, but was interrupted where it must not be left, is left here.
  *
  * LuaJIT registers its machine code with libgcc's unwinder. A state that is given back without
  * taking that back would leave the unwinder with pointers to nowhere, and the process dies at the
@@ -99,8 +99,8 @@ static void unbook(struct memory *memory, uintptr_t start, uintptr_t end) {
 
 /* May the state have so much more? Else errno, and LuaJIT raises "not enough memory". */
 static bool may_grow(struct memory *memory, size_t bytes) {
-    if (memory->cap_bytes != 0 && (bytes > memory->cap_bytes ||
-                                   memory->mapped_bytes > memory->cap_bytes - bytes)) {
+    if (memory->cap_bytes != 0 &&
+        (bytes > memory->cap_bytes || memory->mapped_bytes > memory->cap_bytes - bytes)) {
         memory->refused++;
         errno = ENOMEM;
         return false;
@@ -110,7 +110,8 @@ static bool may_grow(struct memory *memory, size_t bytes) {
 
 /* ---- what LuaJIT calls ---- */
 
-void *mmap64(void *address, size_t bytes, int protection, int flags, int descriptor, off64_t offset) {
+void *mmap64(void *address, size_t bytes, int protection, int flags, int descriptor,
+             off64_t offset) {
     struct memory *memory = booked(__builtin_return_address(0));
     if (memory == NULL) {
         return system_mmap(address, bytes, protection, flags, descriptor, offset);

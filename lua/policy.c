@@ -87,6 +87,10 @@ enum pick_answer policy_pick(struct policy *policy, const struct alacrity_ctx_pr
     return answer;
 }
 
+uint64_t policy_memory_bytes(const struct policy *policy) {
+    return vm_memory_bytes(policy->script->vm);
+}
+
 /* ---- making ---- */
 
 /* Under guard_cfunction; argument: the policy. */

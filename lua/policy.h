@@ -11,6 +11,8 @@ struct policy *policy_new(struct script_host *host, const struct pool_config *po
 enum pick_answer policy_pick(struct policy *policy, const struct alacrity_ctx_private *ctx,
                              struct slot **slot);
 
+uint64_t policy_memory_bytes(const struct policy *policy);
+
 /* Builder. The policies of a state that was made anew. False: messages. */
 bool policy_rebuild(struct vm *vm, struct messages *messages) __attribute__((warn_unused_result));
 

@@ -100,8 +100,8 @@ static void hand_over(struct vm *vm) {
     }
     vm->rebuild->vm = vm;
     vm->rebuild->under_way = true;
-    vm->rebuild->mail = (struct script_mail){
-        .owner = host->owner, .at_builder = at_builder, .at_owner = at_owner};
+    vm->rebuild->mail =
+        (struct script_mail){.owner = host->owner, .at_builder = at_builder, .at_owner = at_owner};
     host->post->post(host->post->argument, &vm->rebuild->mail);
 }
 

@@ -38,11 +38,8 @@ static bool host_script(struct script_host *host, uint32_t index, struct script_
         .state = vm->out       ? "out"
                  : vm->resting ? "rebuilding"
                                : "running",
+        .memory_bytes = vm_memory_bytes(vm),
     };
-    if (!vm->resting) {
-        info->memory_bytes = (uint64_t)lua_gc(vm->lua, LUA_GCCOUNT, 0) * 1024 +
-                             (uint64_t)lua_gc(vm->lua, LUA_GCCOUNTB, 0);
-    }
     snprintf(info->last_error, sizeof(info->last_error), "%s", script->last_error);
     return true;
 }
@@ -63,6 +60,8 @@ static const struct scripting table = {
     .service_new = runtime_service_new,
     .service_start = runtime_service_start,
     .service_cancel = runtime_service_cancel,
+    .policy_memory_bytes = policy_memory_bytes,
+    .host_memory_bytes = vm_host_memory_bytes,
     .host_script = host_script,
 };
 

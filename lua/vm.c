@@ -318,6 +318,24 @@ void vm_push_ctx(struct vm *vm, lua_State *lua, const struct alacrity_ctx *ctx) 
     push_view(vm, lua, "ctx", ctx);
 }
 
+/* ---- memory ---- */
+
+uint64_t vm_memory_bytes(const struct vm *vm) {
+    if (vm->resting) {
+        return 0;
+    }
+    return (uint64_t)lua_gc(vm->lua, LUA_GCCOUNT, 0) * 1024 +
+           (uint64_t)lua_gc(vm->lua, LUA_GCCOUNTB, 0);
+}
+
+uint64_t vm_host_memory_bytes(const struct script_host *host) {
+    uint64_t bytes = 0;
+    for (const struct vm *vm = host->states; vm != NULL; vm = vm->next) {
+        bytes += vm_memory_bytes(vm);
+    }
+    return bytes;
+}
+
 /* ---- errors ---- */
 
 /* Lua shortens the name of a long path in its messages to "..." and its end: this gives where the

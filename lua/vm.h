@@ -126,6 +126,10 @@ const char *vm_builtin(const char *folder, const char *name, size_t *length);
  * the life of the process. Any thread. NULL: no such folder, or out of memory. */
 const char *const *vm_stock_names(const char *folder);
 
+/* Owner. Memory in use; 0 while it rests. */
+uint64_t vm_memory_bytes(const struct vm *vm);
+uint64_t vm_host_memory_bytes(const struct script_host *host);
+
 /* Counts an error of the script, and logs it with the traceback (rate-limited). */
 void vm_report(struct script *script, const char *hook, const char *message);
 /* Finishes an error: counts it in the script, logs script:line, hook and message (rate-limited; the

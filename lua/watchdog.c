@@ -22,13 +22,12 @@
  *    zone and tries again soon.
  * e. `sequence` only grows, over all states of a thread: a late signal never hits another call.
  *
- * Where this cannot be proven (watchdog_open), a count hook does what it can: it stops Lua code, not
- * C functions, and needs the JIT off. */
+ * Where this cannot be proven (watchdog_open), a count hook does what it can: it stops Lua code,
+ * not C functions, and needs the JIT off. */
 #include "lua/watchdog.h"
 
 #include <errno.h>
 #include <lauxlib.h>
-#include <link.h>
 #include <lua.h>
 #include <luajit.h>
 #include <lualib.h>
@@ -45,12 +44,7 @@
 #include <unistd.h>
 
 #include "lua/memory.h"
-
-#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
-#define CAN_STOP 1
-#else
-#define CAN_STOP 0 /* not tried on other processors; ThreadSanitizer holds signals back */
-#endif
+#include "lua/places.h"
 
 #define TICK_SIGNAL SIGURG /* ignored by default: a stray one does no harm */
 #define RETRY_NS 100000
@@ -63,8 +57,8 @@
 
 /* What the watchdog knows of one thread. Only that thread, and the signals sent to it, touch it. */
 struct watched {
-    bool armed;                 /* the timers run */
-    volatile uint64_t sequence; /* odd while a guarded call goes on */
+    bool armed;                  /* the timers run */
+    volatile uint64_t sequence;  /* odd while a guarded call goes on */
     volatile uint64_t condemned; /* the sequence that is to be stopped */
     volatile int holds;          /* watchdog_hold: not now */
     volatile enum stop_cause cause;
@@ -81,17 +75,6 @@ static _Thread_local struct watched self __attribute__((tls_model("initial-exec"
 
 /* Written by watchdog_open, before a second thread exists. */
 static bool proven, needs_hook;
-struct range {
-    uintptr_t start, end;
-};
-#define LEAVES_MAX 16
-static struct range luajit_text, libm_text, leaves[LEAVES_MAX];
-static uint32_t leaf_count;
-
-static bool in_range(const struct range *range, uintptr_t address) {
-    return address >= range->start && address < range->end;
-}
-
 static uint64_t thread_cpu_us(void) {
     struct timespec time;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
@@ -125,29 +108,13 @@ void watchdog_release(void) {
     watchdog_stop_point();
 }
 
-#if CAN_STOP
-
-static bool in_lua(uintptr_t address) {
-    return in_range(&luajit_text, address) ||
-           (memory_bound != NULL && memory_has_code(memory_bound, address));
-}
+#if PLACES_KNOWN
 
 /* May the thread be left at the interrupted instruction? */
 static bool may_leave(const ucontext_t *context) {
-    if (self.holds > 0 || (memory_bound != NULL && memory_bound->busy)) {
-        return false;
-    }
-    uintptr_t at = (uintptr_t)context->uc_mcontext.gregs[REG_RIP];
-    if (in_lua(at) || in_range(&libm_text, at)) {
-        return true;
-    }
-    for (uint32_t i = 0; i < leaf_count; i++) {
-        if (in_range(&leaves[i], at)) {
-            /* These functions keep nothing on the stack: what is there is where they return to. */
-            return in_lua(*(const uintptr_t *)context->uc_mcontext.gregs[REG_RSP]);
-        }
-    }
-    return false;
+    return self.holds == 0 && (memory_bound == NULL || !memory_bound->busy) &&
+           places_may_leave((uintptr_t)context->uc_mcontext.gregs[REG_RIP],
+                            (uintptr_t)context->uc_mcontext.gregs[REG_RSP]);
 }
 
 static void leave_or_try_again(const ucontext_t *context) {
@@ -301,7 +268,7 @@ struct thread_start {
     sem_t ready;
 };
 
-#if CAN_STOP
+#if PLACES_KNOWN
 /* errno. */
 static int make_timer(clockid_t clock, timer_t *timer) {
     struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = TICK_SIGNAL};
@@ -425,68 +392,7 @@ int watchdog_thread_start(pthread_t *thread, void *(*run)(void *), void *argumen
 
 /* ---- proof ---- */
 
-#if CAN_STOP
-
-/* The executable part of the object that holds `inside`. */
-static int find_object(struct dl_phdr_info *info, size_t bytes, void *argument) {
-    (void)bytes;
-    struct range *range = argument; /* start: the address that is looked for */
-    for (int i = 0; i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) *part = &info->dlpi_phdr[i];
-        uintptr_t start = info->dlpi_addr + part->p_vaddr;
-        struct range text = {start, start + part->p_memsz};
-        if (part->p_type == PT_LOAD && (part->p_flags & PF_X) != 0 &&
-            in_range(&text, range->start)) {
-            *range = text;
-            return 1;
-        }
-    }
-    return 0;
-}
-
-static bool find_text(uintptr_t inside, struct range *range) {
-    *range = (struct range){.start = inside};
-    return dl_iterate_phdr(find_object, range) == 1;
-}
-
-struct dwarf_bases {
-    void *text, *data, *function;
-};
-extern const void *_Unwind_Find_FDE(const void *address, struct dwarf_bases *bases);
-
-/* Where the version of a string function that this processor uses begins and ends: libc's symbols
- * do not say, but the unwinder's entries do. */
-static void add_leaf(uintptr_t function) {
-    struct dwarf_bases bases;
-    const char *entry = _Unwind_Find_FDE((const char *)function + 1, &bases);
-    uint32_t length; /* behind length, back pointer and start, 4 bytes each */
-    if (entry == NULL || leaf_count == LEAVES_MAX) {
-        return; /* one place less where a script can be left at once */
-    }
-    memcpy(&length, entry + 12, sizeof(length));
-    leaves[leaf_count++] =
-        (struct range){(uintptr_t)bases.function, (uintptr_t)bases.function + length};
-}
-
-static void find_leaves(void) {
-#ifndef __SANITIZE_ADDRESS__ /* its versions of them are no leaves */
-    /* volatile: else the compiler's idea of them, not what libc chose */
-    void *(*volatile copy)(void *, const void *, size_t) = memcpy;
-    void *(*volatile move)(void *, const void *, size_t) = memmove;
-    void *(*volatile set)(void *, int, size_t) = memset;
-    int (*volatile compare)(const void *, const void *, size_t) = memcmp;
-    void *(*volatile find)(const void *, int, size_t) = (void *(*)(const void *, int, size_t))memchr;
-    size_t (*volatile length)(const char *) = strlen;
-    char *(*volatile character)(const char *, int) = (char *(*)(const char *, int))strchr;
-    int (*volatile order)(const char *, const char *) = strcmp;
-    const uintptr_t functions[] = {(uintptr_t)copy,    (uintptr_t)move,   (uintptr_t)set,
-                                   (uintptr_t)compare, (uintptr_t)find,   (uintptr_t)length,
-                                   (uintptr_t)character, (uintptr_t)order};
-    for (size_t i = 0; i < sizeof(functions) / sizeof(functions[0]); i++) {
-        add_leaf(functions[i]);
-    }
-#endif
-}
+#if PLACES_KNOWN
 
 /* Each would run for a second or so, and then end by itself: a watchdog that does not work must not
  * hang the start. */
@@ -545,21 +451,10 @@ static bool install(int number, void (*handler)(int, siginfo_t *, void *),
 }
 
 static const char *open_or_say_why(void) {
-    struct range own;
-    if (!find_text((uintptr_t)lua_newstate, &luajit_text) || !find_text((uintptr_t)prove, &own)) {
-        return "LuaJIT's code was not found in this process";
+    const char *why = places_open();
+    if (why != NULL) {
+        return why;
     }
-    if (own.start == luajit_text.start) {
-        return "LuaJIT is linked into the program, not a library of its own";
-    }
-    double (*volatile power)(double, double) = __builtin_pow;
-    if (!find_text((uintptr_t)power, &libm_text)) {
-        libm_text = (struct range){0};
-    }
-    if (!memory_open(luajit_text.start, luajit_text.end)) {
-        return "the system calls of LuaJIT cannot be followed";
-    }
-    find_leaves();
     if (!install(TICK_SIGNAL, on_tick, NULL) || !install(SIGSEGV, on_fault, &previous_fault)) {
         return "the signal handlers cannot be installed";
     }

@@ -65,6 +65,7 @@ static void report_process(struct report *report, const struct control *control,
         {"file", "file", REPORT_PLAIN},
         {"uptime_ms", "uptime", REPORT_MILLISECONDS},
         {"draining", "draining", REPORT_PLAIN},
+        {"watchdog", "watchdog", REPORT_PLAIN},
         {"reloads_total", "reloads", REPORT_PLAIN},
         {"reloads_failed", "reloads failed", REPORT_PLAIN},
         {"log_dropped", "log lines dropped", REPORT_PLAIN},
@@ -76,6 +77,7 @@ static void report_process(struct report *report, const struct control *control,
     report_string(report, control->plan != NULL ? control->plan->snapshot->file : NULL);
     report_number(report, facts->uptime_ms);
     report_boolean(report, facts->draining);
+    report_string(report, scripting->watchdog_is_proven() ? "proven" : "count hook, no JIT");
     report_number(report, facts->reloads_total);
     report_number(report, facts->reloads_failed);
     report_number(report, facts->log_dropped);
@@ -86,12 +88,14 @@ static void report_workers(struct report *report, const struct facts *facts) {
         {"index", "worker", REPORT_PLAIN},
         {"sessions", "sessions", REPORT_PLAIN},
         {"heartbeat_age_ms", "heartbeat", REPORT_MILLISECONDS},
+        {"lua_memory_bytes", "lua memory", REPORT_BYTES},
     };
     report_table(report, "workers", REPORT_COLUMNS(columns));
     for (uint32_t i = 0; i < facts->worker_count; i++) {
         report_number(report, facts->workers[i].index);
         report_number(report, facts->workers[i].sessions);
         report_number(report, facts->workers[i].heartbeat_age_ms);
+        report_number(report, facts->workers[i].lua_memory_bytes);
     }
 }
 
@@ -169,8 +173,10 @@ static void report_scripts(struct report *report, const struct facts *facts) {
         {"path", NULL, REPORT_PLAIN},
         {"pool", "pool", REPORT_PLAIN},
         {"version", "version", REPORT_PLAIN},
+        {"state", "state", REPORT_PLAIN},
         {"calls", "calls", REPORT_PLAIN},
         {"errors", "errors", REPORT_PLAIN},
+        {"overruns", "overruns", REPORT_PLAIN},
         {"memory_bytes", "memory", REPORT_BYTES},
         {"last_error", "last error", REPORT_PLAIN},
     };
@@ -182,8 +188,10 @@ static void report_scripts(struct report *report, const struct facts *facts) {
         report_string(report, script->path);
         report_string(report, i < facts->pool_count ? facts->pools[i].pool->config->name : NULL);
         report_number(report, script->version);
+        report_string(report, script->state);
         report_number(report, script->calls);
         report_number(report, script->errors);
+        report_number(report, script->overruns);
         report_number(report, script->memory_bytes);
         report_string(report, script->last_error);
     }
@@ -248,6 +256,9 @@ static void report_pool_totals(struct report *report, const struct facts *facts)
         {"policy_errors_total", "errors", REPORT_PLAIN},
         {"policy_bad_answers_total", "bad", REPORT_PLAIN},
         {"policy_nil_total", "nil", REPORT_PLAIN},
+        {"policy_overruns_total", "overruns", REPORT_PLAIN},
+        {"policy_resting_total", "resting", REPORT_PLAIN},
+        {"policy_out_total", "out", REPORT_PLAIN},
         {"fallbacks_total", "fallbacks", REPORT_PLAIN},
         {"no_backend_total", "no backend", REPORT_PLAIN},
     };
@@ -264,6 +275,9 @@ static void report_pool_totals(struct report *report, const struct facts *facts)
         number(report, &pool->sum.policy_errors);
         number(report, &pool->sum.policy_bad_answers);
         number(report, &pool->sum.policy_nil);
+        number(report, &pool->sum.policy_overruns);
+        number(report, &pool->sum.policy_resting);
+        number(report, &pool->sum.policy_out);
         number(report, &pool->sum.fallbacks);
         number(report, &pool->sum.no_backend);
     }

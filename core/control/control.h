@@ -123,6 +123,7 @@ struct facts_worker {
     uint32_t index;
     uint32_t sessions; /* open now */
     uint64_t heartbeat_age_ms;
+    uint64_t lua_memory_bytes;
 };
 struct facts {
     uint64_t configuration, now_wall_ms, uptime_ms;
@@ -132,8 +133,8 @@ struct facts {
     struct facts_pool *pools;
     struct facts_listener *listeners;
     struct facts_worker *workers;
-    /* [0, pool_count): the policy of pools[i], told from its pool's counters (no memory, no last
-     * error: workers own the instances); then the checks and services control runs itself. */
+    /* [0, pool_count): the policy of pools[i], told from its pool's counters (no last error:
+     * workers own the instances); then the checks and services control runs itself. */
     struct script_info *scripts;
     uint32_t arena_slots, arena_pools, arena_listeners;
 };

@@ -113,6 +113,9 @@ static bool collect_scripts(struct control *control, struct facts *facts) {
         out->version = plan->snapshot->number;
         out->calls = counter_get(&facts->pools[i].sum.picks);
         out->errors = counter_get(&facts->pools[i].sum.policy_errors);
+        out->overruns = counter_get(&facts->pools[i].sum.policy_overruns);
+        out->memory_bytes = counter_get(&facts->pools[i].sum.memory_bytes);
+        out->state = counter_get(&facts->pools[i].sum.out_now) > 0 ? "out" : "running";
     }
     facts->script_count = plan->pool_count;
     for (uint32_t i = 0; i < own; i++) {
@@ -137,6 +140,7 @@ static bool collect_workers(const struct control *control, struct facts *facts) 
         uint64_t heartbeat_ms = worker_heartbeat_ms(worker);
         out->index = worker_index(worker);
         out->sessions = worker_session_count(worker);
+        out->lua_memory_bytes = worker_lua_memory_bytes(worker);
         out->heartbeat_age_ms = now_ms > heartbeat_ms ? now_ms - heartbeat_ms : 0;
     }
     return true;

@@ -76,8 +76,9 @@ struct pool_row {
     counter policy_overruns;    /* it used up its budget and was stopped */
     counter policy_resting;     /* not asked, for its state was being made anew */
     counter policy_out;         /* not asked, for it was stopped too often */
-    counter out_now;            /* 1 while it is out on this worker, else 0 */
-    counter spare[2];
+    counter out_now;            /* gauge: 1 while it is out on this worker, else 0 */
+    counter memory_bytes;       /* gauge: of the policy's Lua state on this worker */
+    counter spare[1];
 };
 
 /* Why a session ended: counter index, log word and metrics label at once (session_reason_word). */

@@ -2,23 +2,25 @@
 -- document order; every other name is the fact's own. New fields may be added; none is renamed.
 local format = require "alacrity.format"
 
-local ROOT = format.order { "version", "configuration", "now_ms", "uptime_ms", "draining",
+local ROOT = format.order { "version", "configuration", "now_ms", "uptime_ms", "draining", "watchdog",
   "reloads_total", "reloads_failed_total", "log_dropped_total", "listeners", "pools", "workers",
   "scripts", "arena" }
 local LISTENER = format.order { "bind", "pool", "service", "max_sessions", "sessions_active",
   "sessions_total", "bytes_in_total", "bytes_out_total", "ended" }
 local POOL = format.order { "policy", "fallback", "check", "retries", "sessions_active",
   "sessions_total", "bytes_in_total", "bytes_out_total", "retries_total", "picks_total",
-  "policy_errors_total", "policy_bad_answers_total", "policy_nil_total", "fallbacks_total",
+  "policy_errors_total", "policy_bad_answers_total", "policy_nil_total",
+  "policy_overruns_total", "policy_resting_total", "policy_out_total", "policy_out_workers",
+  "fallbacks_total",
   "no_backend_total", "backends_eligible", "backends" }
 local BACKEND = format.order { "address", "configured_address", "state", "admin", "eligible",
   "weight", "configured_weight", "max_sessions", "active", "sessions_total", "bytes_in_total",
   "bytes_out_total", "picks_total", "connect_failures_total", "connect_timeouts_total",
   "resets_total", "connect_ms", "checks_total", "checks_failed_total", "downs_total",
   "changed_ms", "reason" }
-local WORKER = format.order { "index", "sessions", "heartbeat_age_ms" }
-local SCRIPT = format.order { "kind", "name", "path", "pool", "version", "calls_total",
-  "errors_total", "bad_answers_total", "nil_answers_total", "fallbacks_total", "memory_bytes",
+local WORKER = format.order { "index", "sessions", "heartbeat_age_ms", "lua_memory_bytes" }
+local SCRIPT = format.order { "kind", "name", "path", "pool", "version", "state", "calls_total",
+  "errors_total", "overruns_total", "bad_answers_total", "nil_answers_total", "fallbacks_total", "memory_bytes",
   "last_error" }
 
 -- A list of things with names as one object from name to thing, in the list's order.

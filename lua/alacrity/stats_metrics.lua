@@ -21,6 +21,8 @@ local PROCESS = {
   { "configuration_number", "gauge", "Number of the current configuration.", "configuration" },
   { "uptime_seconds", "gauge", "Time since the start of the process.", seconds "uptime_ms" },
   { "draining", "gauge", "1 while the process drains before it stops.", flag "draining" },
+  { "watchdog_proven", "gauge", "1 if every script can be stopped; 0: a count hook does its best.",
+    flag "watchdog" },
   { "reloads_total", "counter", "Reloads asked for.", "reloads_total" },
   { "reloads_failed_total", "counter", "Reloads refused because something was wrong.",
     "reloads_failed_total" },
@@ -53,6 +55,15 @@ local POOL = {
   { "pool_policy_bad_answers_total", "counter",
     "Picks answered by something that is not an eligible backend.", "policy_bad_answers_total" },
   { "pool_policy_nil_total", "counter", "Picks answered by nil.", "policy_nil_total" },
+  { "pool_policy_overruns_total", "counter", "Picks stopped for using up their budget.",
+    "policy_overruns_total" },
+  { "pool_policy_resting_total", "counter",
+    "Picks not asked, as the policy's state was being made anew.", "policy_resting_total" },
+  { "pool_policy_out_total", "counter",
+    "Picks not asked, as the policy was stopped too often.", "policy_out_total" },
+  { "pool_policy_out_workers", "gauge",
+    "Workers that ask the policy no more, until a new version is published.",
+    "policy_out_workers" },
   { "pool_fallbacks_total", "counter", "Picks the fallback answered instead of the policy.",
     "fallbacks_total" },
 }
@@ -83,13 +94,16 @@ local WORKER = {
   { "worker_sessions_active", "gauge", "Sessions open now.", "sessions" },
   { "worker_heartbeat_age_seconds", "gauge", "Time since the worker's loop last turned.",
     seconds "heartbeat_age_ms" },
+  { "worker_lua_memory_bytes", "gauge", "Memory of the worker's Lua states.", "lua_memory_bytes" },
 }
 
 local SCRIPT = {
   { "script_calls_total", "counter", "Calls of the script.", "calls_total" },
   { "script_errors_total", "counter", "Calls that raised an error.", "errors_total" },
+  { "script_overruns_total", "counter", "Calls stopped for using up their budget.",
+    "overruns_total" },
   { "script_memory_bytes", "gauge", "Memory of the script's Lua state.",
-    function(script) return script.kind ~= "policy" and script.memory_bytes or nil end },
+    "memory_bytes" },
 }
 
 -- Every series of one family stands together: items inside, families outside.

@@ -214,17 +214,22 @@ local function workers(out, facts)
   out[#out + 1] = "</div></section>"
 end
 
+local STATES = { out = "taken out: stopped too often", rebuilding = "being made anew" }
+
 local function script_row(script)
   local is_policy = script.kind == "policy"
   return '<tr><td class="name">' .. html(script.name) .. "<small>" .. html(script.path or "stock")
-    .. '</small></td><td data-l="Kind">' .. html(script.kind)
+    .. "</small>" .. (STATES[script.state] and pill(STATES[script.state], "bad") or "")
+    .. '</td><td data-l="Kind">' .. html(script.kind)
     .. (script.pool and "<small>of " .. html(script.pool) .. "</small>" or "") .. "</td>"
     .. number("Calls", count(script.calls_total))
     .. number("Errors", trouble(script.errors_total))
+    .. number("Overruns", trouble(script.overruns_total))
     .. (is_policy and number("Bad answers", trouble(script.bad_answers_total))
       .. number("Said nil", trouble(script.nil_answers_total))
-      .. number("Fallbacks", trouble(script.fallbacks_total)) .. "<td></td>"
-      or "<td></td><td></td><td></td>" .. number("Memory", bytes(script.memory_bytes)))
+      .. number("Fallbacks", trouble(script.fallbacks_total))
+      or "<td></td><td></td><td></td>")
+    .. number("Memory", bytes(script.memory_bytes))
     .. '<td class="wide" data-l="Last error">' .. (script.last_error ~= ""
       and "<code>" .. html(script.last_error) .. "</code>"
       or '<span class="dim">none</span>') .. "</td></tr>"
@@ -232,7 +237,7 @@ end
 
 local function scripts(out, facts)
   out[#out + 1] = '<section><div class="head"><h2>Scripts</h2></div>'
-    .. head_row("Script", "Kind", "#Calls", "#Errors", "#Bad answers", "#Said nil", "#Fallbacks",
+    .. head_row("Script", "Kind", "#Calls", "#Errors", "#Overruns", "#Bad answers", "#Said nil", "#Fallbacks",
       "#Memory", "Last error")
   for _, script in ipairs(facts.scripts) do out[#out + 1] = script_row(script) end
   out[#out + 1] = "</tbody></table></section>"

@@ -14,7 +14,8 @@ local function pool(name, backends, more)
   local p = { name = name, policy = "round-robin", fallback = "round-robin", retries = 3,
     sessions_active = 0, sessions_total = 0, bytes_in_total = 0, bytes_out_total = 0,
     retries_total = 0, picks_total = 0, policy_errors_total = 0, policy_bad_answers_total = 0,
-    policy_nil_total = 0, fallbacks_total = 0, no_backend_total = 0, backends_eligible = 0,
+    policy_nil_total = 0, policy_overruns_total = 0, policy_resting_total = 0, policy_out_total = 0,
+    policy_out_workers = 0, fallbacks_total = 0, no_backend_total = 0, backends_eligible = 0,
     backends = backends }
   for _, b in ipairs(backends) do
     if b.eligible then p.backends_eligible = p.backends_eligible + 1 end
@@ -42,8 +43,8 @@ local function listener(name, more)
 end
 
 local function script(kind, name, more)
-  local s = { kind = kind, name = name, version = 3, calls_total = 0, errors_total = 0,
-    memory_bytes = 0, last_error = "" }
+  local s = { kind = kind, name = name, version = 3, state = "running", calls_total = 0,
+    errors_total = 0, overruns_total = 0, memory_bytes = 0, last_error = "" }
   if kind == "policy" then
     s.bad_answers_total, s.nil_answers_total, s.fallbacks_total = 0, 0, 0
   end
@@ -57,7 +58,7 @@ local canned = { backend = backend, pool = pool, listener = listener, script = s
 function canned.site()
   local now = 1700000360000
   return { version = "0.1.0", configuration = 3, now_ms = now, uptime_ms = 273840000,
-    draining = false, reloads_total = 4, reloads_failed_total = 1, log_dropped_total = 0,
+    draining = false, watchdog = true, reloads_total = 4, reloads_failed_total = 1, log_dropped_total = 0,
     listeners = {
       listener("web", { bind = { "0.0.0.0:80", "[::]:80" }, pool = "app", max_sessions = 20000,
         sessions_active = 137, sessions_total = 1234567, bytes_in_total = 98765432100,
@@ -95,8 +96,8 @@ function canned.site()
         backend("replica", "maint", { admin = "maint", address = "10.0.0.2:5432" }),
       }, { policy = "primary-first" }),
     },
-    workers = { { index = 0, sessions = 70, heartbeat_age_ms = 12 },
-      { index = 1, sessions = 80, heartbeat_age_ms = 5210 } },
+    workers = { { index = 0, sessions = 70, heartbeat_age_ms = 12, lua_memory_bytes = 240000 },
+      { index = 1, sessions = 80, heartbeat_age_ms = 5210, lua_memory_bytes = 250000 } },
     scripts = {
       script("policy", "least-conn", { pool = "app", calls_total = 1234600, errors_total = 7,
         fallbacks_total = 7 }),

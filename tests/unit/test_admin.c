@@ -483,7 +483,6 @@ static void start_worker(void) {
                                          .plan_taken = ignore_worker,
                                          .suspect = ignore_slot,
                                          .drained = ignore_worker};
-    scripting = scripting_table(); /* how threads are started */
     workers[0] = worker_start(0, control.arena, &events);
     ck_assert_ptr_nonnull(workers[0]);
     control.workers = workers;
@@ -551,6 +550,7 @@ START_TEST(the_command_line_says_how_it_went) {
 END_TEST
 
 int main(void) {
+    scripting = scripting_table();
     Suite *suite = suite_create("admin");
     TCase *cases = tcase_create("admin");
     tcase_add_checked_fixture(cases, set_up, tear_down);

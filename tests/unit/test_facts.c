@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "control/control.h"
 #include "lua/facts.h"
+#include "lua/scripting.h"
 #include "suite.h"
 
 static bool stub_script(struct script_host *host, uint32_t index, struct script_info *info) {
@@ -204,6 +205,7 @@ START_TEST(other_threads_are_refused) {
 END_TEST
 
 int main(void) {
+    scripting = scripting_table();
     Suite *suite = suite_create("facts");
     TCase *tests = tcase_create("facts");
     tcase_add_checked_fixture(tests, set_up, tear_down);
