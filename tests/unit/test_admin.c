@@ -396,7 +396,8 @@ START_TEST(status_and_stats) {
     ask("--json status\n");
     contains("ok\n{\"version\": \"" ALACRITY_VERSION "\", \"pid\": ");
     contains("\"configuration\": 3, \"file\": \"test.yaml\", ");
-    contains("\"draining\": false, \"reloads_total\": 0, \"reloads_failed\": 0, \"log_dropped\": ");
+    contains("\"draining\": false, \"watchdog\": \"count hook, no JIT\", \"reloads_total\": 0, "
+             "\"reloads_failed\": 0, \"log_dropped\": ");
     contains("\"workers\": []");
     contains("{\"name\": \"web\", \"bind\": \"127.0.0.1:80, [::1]:80\", \"pool\": \"app\", "
              "\"service\": null, \"sessions_active\": 1, \"sessions_total\": 5}");

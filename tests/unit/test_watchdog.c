@@ -92,11 +92,11 @@ static void close_state(struct memory *memory, lua_State *lua) {
 /* A well-behaved script must find everything as it was. */
 static void run_good(void) {
     struct memory memory = {.cap_bytes = CAP_BYTES};
-    struct script_call call = {
-        .lua = open_state(&memory),
-        .source = "local n = 0 for i = 1, 300 do local ok, e = pcall(error, 'x') "
-                  "if ok or e ~= 'x' then error('bad') end "
-                  "n = n + #(('%d-%s'):format(i, tostring(i))) end return n"};
+    struct script_call call = {.lua = open_state(&memory),
+                               .source =
+                                   "local n = 0 for i = 1, 300 do local ok, e = pcall(error, 'x') "
+                                   "if ok or e ~= 'x' then error('bad') end "
+                                   "n = n + #(('%d-%s'):format(i, tostring(i))) end return n"};
     struct stop stop = watchdog_run(&memory, 1000000, load_and_call, &call);
     must(stop.cause == STOP_NONE && call.status == 0);
     close_state(&memory, call.lua);
@@ -266,9 +266,10 @@ static void *fill_and_catch(void *argument) {
     struct memory memory = {.cap_bytes = 8u << 20};
     struct script_call call = {
         .lua = open_state(&memory),
-        .source = "local ok, e = pcall(function() local t = {} for i = 1, 1e9 do t[i] = {i} end end) "
-                  "assert(not ok and e == 'not enough memory') collectgarbage() "
-                  "local t = {} for i = 1, 1000 do t[i] = {i} end"};
+        .source =
+            "local ok, e = pcall(function() local t = {} for i = 1, 1e9 do t[i] = {i} end end) "
+            "assert(not ok and e == 'not enough memory') collectgarbage() "
+            "local t = {} for i = 1, 1000 do t[i] = {i} end"};
     struct stop stop = watchdog_run(&memory, 10000000, load_and_call, &call);
     must(stop.cause == STOP_NONE && call.status == 0 && memory.refused > 0);
     must(memory.mapped_bytes <= memory.cap_bytes);
