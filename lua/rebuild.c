@@ -118,6 +118,18 @@ static bool trips_breaker(struct vm *vm) {
     return most > 0 && vm->overruns_in_window >= most;
 }
 
+static void log_stop_of(const struct script *script, const char *hook, const char *how) {
+    static const char *const causes[] = {"", "budget", "stack", "memory"};
+    const struct vm *vm = script->vm;
+    const struct log_field fields[] = {LOG_STRING("script", script->name), LOG_STRING("hook", hook),
+                                       LOG_STRING("cause", causes[vm->stop.cause]),
+                                       LOG_NUMBER("cpu_us", vm->stop.cpu_us)};
+    log_fields(LOG_ERROR, "script", fields, "%s of %s: %s%s%s; %s", hook, script->name, how,
+               vm->near[0] != '\0' ? ", near " : "", vm->near,
+               vm->out ? "stopped too often: it is taken out until a new version is published"
+                       : "its state is made anew");
+}
+
 void rebuild_begin(struct script *script, const char *hook, bool picking) {
     struct vm *vm = script->vm;
     char how[160];
@@ -125,10 +137,7 @@ void rebuild_begin(struct script *script, const char *hook, bool picking) {
     script->overruns++;
     vm->resting = true;
     vm->out = trips_breaker(vm);
-    log_message(LOG_ERROR, "script", "%s of %s: %s%s%s; %s", hook, script->name, how,
-                vm->near[0] != '\0' ? ", near " : "", vm->near,
-                vm->out ? "stopped too often: it is taken out until a new version is published"
-                        : "its state is made anew");
+    log_stop_of(script, hook, how);
     snprintf(script->last_error, sizeof(script->last_error), "%s: %s", hook, how);
     runtime_state_lost(vm);
     hand_over(vm);
