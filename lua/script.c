@@ -13,7 +13,6 @@
 #include "lua/options.h"
 #include "lua/state.h"
 
-#define SCRIPT_BYTES_MAX (4u << 20) /* nobody writes more: it is the wrong file */
 #define API 1
 
 static const struct {
@@ -35,60 +34,7 @@ const char *script_chunk_name(const struct script *script, char *buffer, size_t 
 void script_free(struct script *script) {
     free(script->name);
     free(script->path);
-    free(script->owned_text);
     free(script);
-}
-
-/* ---- files ---- */
-
-/* The whole file in memory of malloc. NULL: errno, for file_error. */
-static char *read_file(const char *path, size_t *length) {
-    FILE *file = fopen(path, "re");
-    size_t capacity = 16384;
-    char *bytes = NULL;
-    *length = 0;
-    if (file == NULL) {
-        return NULL;
-    }
-    for (;;) {
-        char *grown = capacity <= SCRIPT_BYTES_MAX ? realloc(bytes, capacity) : NULL;
-        if (grown == NULL) {
-            errno = capacity <= SCRIPT_BYTES_MAX ? ENOMEM : EFBIG;
-            break;
-        }
-        bytes = grown;
-        errno = 0;
-        *length += fread(bytes + *length, 1, capacity - *length, file);
-        if (ferror(file)) {
-            errno = errno != 0 ? errno : EIO;
-            break;
-        }
-        if (*length > 0 && bytes[0] == LUA_SIGNATURE[0]) {
-            errno = ENOEXEC;
-            break;
-        }
-        if (*length < capacity) {
-            fclose(file);
-            return bytes;
-        }
-        capacity *= 2;
-    }
-    int error = errno;
-    free(bytes);
-    fclose(file);
-    errno = error;
-    return NULL;
-}
-
-static const char *file_error(int error) {
-    switch (error) {
-    case ENOEXEC:
-        return "it is compiled; write the path of the source text";
-    case EFBIG:
-        return "it is larger than 4 MiB";
-    default:
-        return strerror(error);
-    }
 }
 
 /* Compiles text and gives it the environment at `environment`; pushes the function. Returns 0 or
@@ -130,33 +76,6 @@ int state_load_builtin(lua_State *lua) {
     return compile(lua, text, length, chunk_name, 2) == 0 ? 1 : lua_error(lua);
 }
 
-/* A file as it was when it was read first; NULL: errno. */
-static const struct module_text *module_text(struct vm *vm, const char *path) {
-    for (struct module_text *module = vm->modules; module != NULL; module = module->next) {
-        if (strcmp(module->path, path) == 0) {
-            return module;
-        }
-    }
-    size_t length;
-    char *text = read_file(path, &length);
-    if (text == NULL) {
-        return NULL;
-    }
-    struct module_text *module = malloc(sizeof(*module) + length);
-    if (module == NULL || (module->path = strdup(path)) == NULL) {
-        free(module);
-        free(text);
-        errno = ENOMEM;
-        return NULL;
-    }
-    module->length = length;
-    memcpy(module->text, text, length);
-    free(text);
-    module->next = vm->modules;
-    vm->modules = module;
-    return module;
-}
-
 int state_load_file(lua_State *lua) {
     struct vm *vm = lua_touserdata(lua, lua_upvalueindex(1));
     const struct snapshot *snapshot = vm->host->snapshot;
@@ -172,9 +91,11 @@ int state_load_file(lua_State *lua) {
     for (uint32_t i = 0; snapshot != NULL && i < snapshot->lua.path_count; i++) {
         const char *path = lua_pushfstring(lua, "%s/%s.lua", snapshot->lua.path[i], file);
         const char *chunk_name = lua_pushfstring(lua, "@%s", path);
-        const struct module_text *module = module_text(vm, path);
+        errno = ENOENT; /* stock scripts have no files */
+        const struct source_module *module =
+            vm->source != NULL ? source_module(vm->source, path) : NULL;
         if (module == NULL && errno != ENOENT && errno != ENOTDIR) {
-            return require_error(lua, "cannot read module %s: %s", path, file_error(errno));
+            return require_error(lua, "cannot read module %s: %s", path, source_error(errno));
         }
         if (module != NULL) {
             int status = compile(lua, module->text, module->length, chunk_name, 2);
@@ -297,7 +218,7 @@ static bool load_text(struct script_host *host, struct script *script, const str
     char error[256];
     script->vm = find_state(host, script->path);
     if (script->vm == NULL) {
-        script->vm = state_new(host, script->path, script->name, error, sizeof(error));
+        script->vm = state_new(host, script->path, script->name, use->source, error, sizeof(error));
     }
     if (script->vm == NULL) {
         messages_add(messages, use->at, "cannot make a Lua state for script %s: %s", script->name,
@@ -322,11 +243,8 @@ static bool find_text(struct script *script, const struct script_use *use,
                          use->name);
         }
     } else {
-        script->text = script->owned_text = read_file(use->path, &script->length);
-        if (script->text == NULL) {
-            messages_add(messages, use->at, "cannot read the script %s: %s", use->name,
-                         file_error(errno));
-        }
+        script->text = use->source->text;
+        script->length = use->source->length;
     }
     return script->text != NULL;
 }

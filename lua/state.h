@@ -7,8 +7,8 @@
 #include "lua/vm.h"
 
 /* Builder. A new state of the host, with the prelude run; path and name NULL: for stock scripts. */
-struct vm *state_new(struct script_host *host, const char *path, const char *name, char *error,
-                     size_t error_bytes);
+struct vm *state_new(struct script_host *host, const char *path, const char *name,
+                     struct script_source *source, char *error, size_t error_bytes);
 /* scripting.self_test: makes a state and compares the layouts it sees with ours. */
 bool state_self_test(char *error, size_t error_bytes);
 /* Pushes a field of what prelude.lua returned. */

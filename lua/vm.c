@@ -174,12 +174,7 @@ void vm_give_back(struct vm *vm) {
 
 static void vm_free(struct vm *vm) {
     vm_give_back(vm);
-    while (vm->modules != NULL) {
-        struct module_text *module = vm->modules;
-        vm->modules = module->next;
-        free(module->path);
-        free(module);
-    }
+    source_release(vm->source);
     rebuild_free(vm);
     free(vm->path);
     free(vm->name);
@@ -219,14 +214,15 @@ static uint32_t budget_us(uint32_t configured_ms, uint32_t default_ms) {
     return (configured_ms > 0 ? configured_ms : default_ms) * 1000;
 }
 
-struct vm *state_new(struct script_host *host, const char *path, const char *name, char *error,
-                     size_t error_bytes) {
+struct vm *state_new(struct script_host *host, const char *path, const char *name,
+                     struct script_source *source, char *error, size_t error_bytes) {
     struct vm *vm = calloc(1, sizeof(*vm));
     snprintf(error, error_bytes, "out of memory");
     if (vm == NULL) {
         return NULL;
     }
     vm->host = host;
+    vm->source = source != NULL ? source_hold(source) : NULL;
     if (host->snapshot != NULL) {
         vm->memory.cap_bytes = (size_t)host->snapshot->lua.memory_bytes;
         vm->pick_budget_us = budget_us(host->snapshot->lua.pick_budget_ms, 10);
@@ -481,7 +477,7 @@ static int compare_layouts(lua_State *lua) {
 
 bool state_self_test(char *error, size_t error_bytes) {
     struct script_host host = {0};
-    struct vm *vm = state_new(&host, NULL, NULL, error, error_bytes);
+    struct vm *vm = state_new(&host, NULL, NULL, NULL, error, error_bytes);
     if (vm == NULL) {
         return false;
     }

@@ -22,14 +22,6 @@
 
 enum script_kind { SCRIPT_POLICY, SCRIPT_CHECK, SCRIPT_SERVICE, SCRIPT_KIND_COUNT };
 
-/* A file that a script of the state required: kept, so that it can be loaded again as it was. */
-struct module_text {
-    struct module_text *next;
-    char *path;
-    size_t length;
-    char text[];
-};
-
 /* One Lua state: of one user script, or shared by all stock scripts of its host. The state may be
  * lost (guard.h) and is then made anew on the builder, in place: while it is `resting`, everything
  * below but what is marked as the owner's is the builder's, and so is the Lua side (references,
@@ -43,10 +35,10 @@ struct vm {
     bool out;         /* owner's: resting for good, stopped too often or impossible to rebuild */
     struct stop stop; /* how it was lost ... */
     char near[128];   /* ... and about where, "script:line"; "" = not known */
-    uint32_t overruns_in_window; /* owner's, both */
-    uint64_t window_started_ms;  /* monotonic */
-    struct rebuild *rebuild;     /* rebuild.c's */
-    struct module_text *modules;
+    uint32_t overruns_in_window;  /* owner's, both */
+    uint64_t window_started_ms;   /* monotonic */
+    struct rebuild *rebuild;      /* rebuild.c's */
+    struct script_source *source; /* of the script the state is for; NULL: stock */
     struct script_host *host;
     struct vm *next;
     char *path;           /* NULL: the stock scripts' state; else owned copy of the script's path */
@@ -82,8 +74,7 @@ struct script {
     char *name, *path;            /* path NULL = stock; name as the configuration writes it */
     const char *text;             /* its source, as long as the host lives */
     size_t length;
-    char *owned_text; /* `text` when it was read from a file; else NULL */
-    int module_ref;   /* registry reference of the table it returned */
+    int module_ref; /* registry reference of the table it returned */
     uint64_t calls, errors, overruns;
     char last_error[256];
     uint32_t seen[SCRIPT_SEEN_ERRORS]; /* hashes of messages whose traceback was logged */

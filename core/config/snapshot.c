@@ -261,6 +261,73 @@ struct snapshot *snapshot_load(const char *file, struct messages *messages) {
     return snapshot;
 }
 
+/* ---- scripts ---- */
+
+/* Calls visit for every use of a script of the user's. */
+static void each_script(struct snapshot *snapshot,
+                        void (*visit)(struct snapshot *snapshot, struct script_use *use,
+                                      struct messages *messages),
+                        struct messages *messages) {
+    for (uint32_t i = 0; i < snapshot->pool_count; i++) {
+        struct pool_config *pool = &snapshot->pools[i];
+        struct script_use *uses[] = {&pool->policy, &pool->check.script};
+        for (size_t k = 0; k < sizeof(uses) / sizeof(uses[0]); k++) {
+            if (uses[k]->path != NULL) {
+                visit(snapshot, uses[k], messages);
+            }
+        }
+    }
+    for (uint32_t i = 0; i < snapshot->listener_count; i++) {
+        if (snapshot->listeners[i].service.path != NULL) {
+            visit(snapshot, &snapshot->listeners[i].service, messages);
+        }
+    }
+}
+
+/* One file may be used in many places. NULL: not read yet. */
+static struct script_source *find_source(const struct snapshot *snapshot, const char *path) {
+    for (uint32_t i = 0; i < snapshot->pool_count; i++) {
+        const struct pool_config *pool = &snapshot->pools[i];
+        if (pool->policy.source != NULL && strcmp(pool->policy.path, path) == 0) {
+            return pool->policy.source;
+        }
+        if (pool->check.script.source != NULL && strcmp(pool->check.script.path, path) == 0) {
+            return pool->check.script.source;
+        }
+    }
+    for (uint32_t i = 0; i < snapshot->listener_count; i++) {
+        const struct script_use *service = &snapshot->listeners[i].service;
+        if (service->source != NULL && strcmp(service->path, path) == 0) {
+            return service->source;
+        }
+    }
+    return NULL;
+}
+
+static void read_script(struct snapshot *snapshot, struct script_use *use,
+                        struct messages *messages) {
+    struct script_source *known = find_source(snapshot, use->path);
+    use->source = known != NULL ? source_hold(known) : source_load(use->path);
+    if (use->source == NULL) {
+        messages_add(messages, use->at, "cannot read the script %s: %s", use->name,
+                     source_error(errno));
+    }
+}
+
+static void release_script(struct snapshot *snapshot, struct script_use *use,
+                           struct messages *messages) {
+    (void)snapshot;
+    (void)messages;
+    source_release(use->source);
+    use->source = NULL;
+}
+
+bool snapshot_read_scripts(struct snapshot *snapshot, struct messages *messages) {
+    const uint32_t before = messages->count;
+    each_script(snapshot, read_script, messages);
+    return messages->count == before;
+}
+
 bool snapshot_resolve(struct snapshot *snapshot, struct messages *messages) {
     const uint32_t before = messages->count;
 
@@ -290,6 +357,7 @@ void snapshot_release(struct snapshot *snapshot) {
         atomic_fetch_sub_explicit(&snapshot->references, 1, memory_order_acq_rel) == 1) {
         struct region *memory = snapshot->memory;
 
+        each_script(snapshot, release_script, NULL);
         region_free(memory);
         free(memory);
     }

@@ -10,6 +10,7 @@
 #include "base/address.h"
 #include "base/log.h"
 #include "base/messages.h"
+#include "config/source.h"
 #include "config/value.h"
 
 struct timeouts { /* all ms; 0 = none */
@@ -21,6 +22,7 @@ struct script_use {
     char *name;         /* stock name, or the file's path as written */
     char *path;         /* NULL = stock; else absolute, or relative to the working directory */
     struct value *with; /* a map, or NULL */
+    struct script_source *source; /* what `path` held (snapshot_read_scripts); NULL = stock */
     struct position at;
 };
 
@@ -101,6 +103,9 @@ struct snapshot *snapshot_parse(const char *text, size_t length, const char *fil
                                 struct messages *messages) __attribute__((warn_unused_result));
 /* Reads the file, then the same. */
 struct snapshot *snapshot_load(const char *file, struct messages *messages)
+    __attribute__((warn_unused_result));
+/* Builder: reads the text of every script, each file once. False: messages. */
+bool snapshot_read_scripts(struct snapshot *snapshot, struct messages *messages)
     __attribute__((warn_unused_result));
 /* Builder: looks every host name up. False: messages. */
 bool snapshot_resolve(struct snapshot *snapshot, struct messages *messages)

@@ -369,7 +369,7 @@ static bool build_plans(struct builder *builder, struct build *build) {
         return false;
     }
     snapshot->number = builder->next_number;
-    if (snapshot_resolve(snapshot, messages)) {
+    if (snapshot_read_scripts(snapshot, messages) && snapshot_resolve(snapshot, messages)) {
         build->control_plan = make_control_plan(builder, snapshot, messages);
     }
     bool ok = build->control_plan != NULL;

@@ -64,6 +64,7 @@ def test_newcomers_are_told_at_once():
     with Alacrity(web_over([server], port)) as balancer, dial(port) as stays:
         stays.recv(10)
         drain(balancer)
+        eventually(lambda: not_served(port), "the workers have heard of it")
         for _ in range(5):
             start = time.monotonic()
             assert not_served(port)

@@ -3,6 +3,7 @@
 #ifndef SCRIPT_FIXTURE_H
 #define SCRIPT_FIXTURE_H
 
+#include <errno.h>
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,6 +41,8 @@ struct fixture {
     struct pool_config pool;
     char script_path[128]; /* of the last fixture_script */
     uint32_t scripts;
+    struct script_source *sources[64]; /* read by fixture_read */
+    uint32_t source_count;
 };
 
 /* Backends b1, b2, ... with the weights, all up. */
@@ -87,6 +90,9 @@ static inline void fixture_close(struct fixture *f) {
     view_free(&f->view);
     arena_free(f->arena);
     messages_free(&f->messages);
+    while (f->source_count > 0) {
+        source_release(f->sources[--f->source_count]);
+    }
     nftw(f->folder, fixture_remove, 8, FTW_DEPTH | FTW_PHYS);
 }
 
@@ -115,9 +121,32 @@ static inline struct script_use fixture_script(struct fixture *f, const char *te
                                .at = {"app.yaml", 4, 13}};
 }
 
+/* As snapshot_read_scripts does for a configuration. False: said. */
+static inline bool fixture_read(struct fixture *f, struct script_use *use) {
+    if (use->path == NULL) {
+        return true;
+    }
+    use->source = source_load(use->path);
+    if (use->source == NULL) {
+        messages_add(&f->messages, use->at, "cannot read the script %s: %s", use->name,
+                     source_error(errno));
+        return false;
+    }
+    if (f->source_count == 64) { /* the oldest is in no state any more, or holds its own */
+        source_release(f->sources[0]);
+        memmove(f->sources, f->sources + 1, 63 * sizeof(f->sources[0]));
+        f->source_count--;
+    }
+    f->sources[f->source_count++] = use->source;
+    return true;
+}
+
 static inline struct policy *fixture_policy(struct fixture *f, struct script_use use) {
     f->pool.name = (char *)(uintptr_t) "app";
     f->pool.policy = use;
+    if (!fixture_read(f, &f->pool.policy)) {
+        return NULL;
+    }
     struct policy *policy = scripting->policy_new(f->host, &f->pool, &f->view, &f->messages);
     view_prepare(&f->view, NULL, 0);
     return policy;

@@ -1,0 +1,151 @@
+/* Reading and keeping the texts of scripts; see source.h. */
+#include "config/source.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BYTECODE_BEGINS '\x1b' /* LUA_SIGNATURE */
+
+/* The whole file in memory of malloc. NULL: errno. */
+static char *read_file(const char *path, size_t *length) {
+    FILE *file = fopen(path, "re");
+    size_t capacity = 16384;
+    char *bytes = NULL;
+    *length = 0;
+    if (file == NULL) {
+        return NULL;
+    }
+    for (;;) {
+        char *grown = capacity <= SOURCE_BYTES_MAX ? realloc(bytes, capacity) : NULL;
+        if (grown == NULL) {
+            errno = capacity <= SOURCE_BYTES_MAX ? ENOMEM : EFBIG;
+            break;
+        }
+        bytes = grown;
+        errno = 0;
+        *length += fread(bytes + *length, 1, capacity - *length, file);
+        if (ferror(file)) {
+            errno = errno != 0 ? errno : EIO;
+            break;
+        }
+        if (*length > 0 && bytes[0] == BYTECODE_BEGINS) {
+            errno = ENOEXEC;
+            break;
+        }
+        if (*length < capacity) {
+            fclose(file);
+            return bytes;
+        }
+        capacity *= 2;
+    }
+    int error = errno;
+    free(bytes);
+    fclose(file);
+    errno = error;
+    return NULL;
+}
+
+const char *source_error(int error) {
+    switch (error) {
+    case ENOEXEC:
+        return "it is compiled; write the path of the source text";
+    case EFBIG:
+        return "it is larger than 4 MiB";
+    default:
+        return strerror(error);
+    }
+}
+
+struct script_source *source_load(const char *path) {
+    struct script_source *source = calloc(1, sizeof(*source));
+    if (source == NULL) {
+        return NULL;
+    }
+    atomic_init(&source->references, 1);
+    source->path = strdup(path);
+    source->text = source->path != NULL ? read_file(path, &source->length) : NULL;
+    if (source->text == NULL) {
+        int error = errno;
+        source_release(source);
+        errno = error;
+        return NULL;
+    }
+    return source;
+}
+
+const struct source_module *source_module(struct script_source *source, const char *path) {
+    for (struct source_module *module = source->modules; module != NULL; module = module->next) {
+        if (strcmp(module->path, path) == 0) {
+            return module;
+        }
+    }
+    size_t length;
+    char *text = read_file(path, &length);
+    if (text == NULL) {
+        return NULL;
+    }
+    struct source_module *module = malloc(sizeof(*module) + length);
+    if (module == NULL || (module->path = strdup(path)) == NULL) {
+        free(module);
+        free(text);
+        errno = ENOMEM;
+        return NULL;
+    }
+    module->length = length;
+    memcpy(module->text, text, length);
+    free(text);
+    module->next = source->modules;
+    source->modules = module;
+    return module;
+}
+
+struct script_source *source_hold(struct script_source *source) {
+    atomic_fetch_add_explicit(&source->references, 1, memory_order_relaxed);
+    return source;
+}
+
+void source_release(struct script_source *source) {
+    /* Release: our reads come before the free; acquire: the one who frees sees them all. */
+    if (source == NULL ||
+        atomic_fetch_sub_explicit(&source->references, 1, memory_order_acq_rel) != 1) {
+        return;
+    }
+    while (source->modules != NULL) {
+        struct source_module *module = source->modules;
+        source->modules = module->next;
+        free(module->path);
+        free(module);
+    }
+    free(source->path);
+    free(source->text);
+    free(source);
+}
+
+static const struct source_module *find_module(const struct script_source *source,
+                                               const char *path) {
+    const struct source_module *module = source->modules;
+    while (module != NULL && strcmp(module->path, path) != 0) {
+        module = module->next;
+    }
+    return module;
+}
+
+/* Is every module of a in b, with the same text? */
+static bool modules_within(const struct script_source *a, const struct script_source *b) {
+    for (const struct source_module *module = a->modules; module != NULL; module = module->next) {
+        const struct source_module *other = find_module(b, module->path);
+        if (other == NULL || other->length != module->length ||
+            memcmp(other->text, module->text, module->length) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool source_equal(const struct script_source *a, const struct script_source *b) {
+    return strcmp(a->path, b->path) == 0 && a->length == b->length &&
+           memcmp(a->text, b->text, a->length) == 0 && modules_within(a, b) &&
+           modules_within(b, a);
+}
