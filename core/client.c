@@ -241,9 +241,27 @@ static int converse(const struct sockaddr_un *address, const struct text *reques
     return code;
 }
 
+/* A script's file is named as seen from here: the balancer may stand elsewhere. A name without a
+ * slash or ".lua" is a stock policy's. NULL: told. */
+static char *script_word(const char *word) {
+    size_t length = strlen(word);
+    bool is_file =
+        strchr(word, '/') != NULL || (length > 4 && strcmp(word + length - 4, ".lua") == 0);
+    char *result = is_file ? realpath(word, NULL) : strdup(word);
+    if (result == NULL) {
+        fprintf(stderr, "alacrity: %s: %s\n", word, strerror(errno));
+    }
+    return result;
+}
+
 /* A word travels between spaces, in one line. */
 static bool is_word(const char *word) {
     return word[0] != '\0' && strpbrk(word, " \n\r\t") == NULL;
+}
+
+/* What builds something is answered when that is done. */
+static bool takes_its_time(enum command_kind kind) {
+    return kind == COMMAND_RELOAD || (kind >= COMMAND_SCRIPT_SWAP && kind <= COMMAND_SCRIPT_DROP);
 }
 
 int client_main(int argc, char **argv) {
@@ -262,14 +280,25 @@ int client_main(int argc, char **argv) {
     }
     struct text line = {0};
     text_string(&line, options.json ? "--json" : "");
+    bool names_script =
+        request.kind == COMMAND_SCRIPT_SWAP || request.kind == COMMAND_SCRIPT_SHADOW;
     for (uint32_t i = 0; i < count; i++) {
-        if (!is_word(words[i])) {
-            fprintf(stderr, "alacrity: '%s' is not one word\n", words[i]);
+        bool is_script = names_script && i == 3;
+        char *own = is_script ? script_word(words[i]) : NULL;
+        const char *word = is_script ? own : words[i];
+        bool fits = word != NULL && is_word(word);
+        if (word != NULL && !fits) {
+            fprintf(stderr, "alacrity: '%s' is not one word\n", word);
+        }
+        if (fits) {
+            text_string(&line, line.length > 0 ? " " : "");
+            text_string(&line, word);
+        }
+        free(own);
+        if (!fits) {
             text_free(&line);
             return EXIT_USAGE;
         }
-        text_string(&line, line.length > 0 ? " " : "");
-        text_string(&line, words[i]);
     }
     text_string(&line, "\n");
     int code = find_socket(&options, &address);
@@ -278,7 +307,7 @@ int client_main(int argc, char **argv) {
         code = EXIT_REFUSED;
     }
     if (code == EXIT_OK) {
-        code = converse(&address, &line, request.kind == COMMAND_RELOAD ? -1 : PATIENCE_MS,
+        code = converse(&address, &line, takes_its_time(request.kind) ? -1 : PATIENCE_MS,
                         options.json);
     }
     text_free(&line);

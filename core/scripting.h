@@ -32,6 +32,16 @@ struct script_post {
     void (*post)(void *argument, struct script_mail *mail);
 };
 
+/* What snapshot() of a policy left for the next version of it: bytes that only lua/ reads. */
+struct carry {
+    struct carry *next;
+    char *pool;   /* whose policy it was; core's */
+    char *script; /* name of the module, as the script states it: only a script of that name gets it
+                   */
+    size_t length;
+    char bytes[];
+};
+
 struct script_host;
 struct policy;  /* one policy instance: one pool on one worker */
 struct check;   /* one check instance: one pool, on control */
@@ -75,6 +85,16 @@ struct script_info {
     char last_error[256];
 };
 
+/* What a policy is made of. */
+struct policy_order {
+    const struct script_use *use; /* lives as long as the host */
+    struct pool_view *view;       /* of the worker it will be asked on */
+    /* The trial pick looks at this one, when a worker uses the other already; it becomes the
+     * policy's, with the memory of malloc it stands in. NULL: at `view`. */
+    struct pool_view *trial_view;
+    const struct carry *carry; /* NULL: there is none */
+};
+
 struct scripting {
     /* Main thread, once, before any other starts: proves that a script that never ends can be
      * stopped here. False: it cannot (reason); scripts then run without JIT, under a count hook. */
@@ -98,14 +118,17 @@ struct scripting {
     void (*host_free)(struct script_host *host);
 
     /* Builder: compile, validate options against the script's schema, construct, and (policy) one
-     * trial pick over the view. NULL: messages, each with file:line. */
-    struct policy *(*policy_new)(struct script_host *host, const struct pool_config *pool,
-                                 struct pool_view *view, struct messages *messages);
+     * trial pick. NULL: messages, each with file:line. */
+    struct policy *(*policy_new)(struct script_host *host, const struct policy_order *order,
+                                 struct messages *messages);
     struct check *(*check_new)(struct script_host *host, const struct pool_config *pool,
                                struct messages *messages);
     struct service *(*service_new)(struct script_host *host, const struct listener_config *listener,
                                    struct messages *messages);
 
+    /* Worker. What the next version shall know: memory of malloc, `pool` left empty. NULL: nothing
+     * (no snapshot(), or it failed: logged and counted). */
+    struct carry *(*policy_snapshot)(struct policy *policy);
     /* Worker. The view was prepared. Never yields, never fails the session. */
     enum pick_answer (*policy_pick)(struct policy *policy, const struct alacrity_ctx_private *ctx,
                                     struct slot **slot);

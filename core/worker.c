@@ -61,7 +61,7 @@ static void show_memory(struct worker *worker) {
         bytes = scripting->host_memory_bytes(plan->host);
         for (uint32_t i = 0; i < plan->pool_count; i++) {
             counter_set(&plan->pools[i].row->memory_bytes,
-                        scripting->policy_memory_bytes(plan->pools[i].policy));
+                        scripting->policy_memory_bytes(plan->pools[i].current.policy));
         }
     }
     atomic_store_explicit(&worker->lua_memory_bytes, bytes, memory_order_relaxed);
@@ -126,6 +126,82 @@ static void take_plan(struct mail *mail, void *owner) {
 void worker_give_plan(struct worker *worker, struct worker_plan *plan) {
     plan->mail.deliver = take_plan;
     worker_post(worker, &plan->mail);
+}
+
+/* ---- policies that are replaced while the plan stays ---- */
+
+/* The policy of a place is asked no more; the one who asked for it frees it. */
+static void retire_place(struct policy_place *place) {
+    if (place->host != NULL) {
+        scripting->host_retire(place->host);
+    }
+}
+
+static void forget_shadow_counts(struct worker *worker, const struct worker_pool *pool) {
+    struct pool_row *row = pool->row;
+    counter *counts[] = {&row->shadow_asked, &row->shadow_agreed, &row->shadow_failed,
+                         &row->shadow_ns, &row->current_ns};
+    for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
+        counter_set(counts[i], 0);
+    }
+    for (uint32_t i = 0; i < pool->view.script.all_count; i++) {
+        counter_set(&arena_slot_row(worker->plane.arena, pool->view.members[i], worker->index)
+                         ->shadow_picked,
+                    0);
+    }
+}
+
+static void install(struct mail *mail, void *owner) {
+    struct worker *worker = owner;
+    struct policy_install *install = container_of(mail, struct policy_install, mail);
+    if (worker->plane.plan == NULL) { /* it has stopped: nothing is taken, nothing replaced */
+        install->done(install);
+        return;
+    }
+    struct worker_pool *pool = &worker->plane.plan->pools[install->pool];
+    struct policy_place *place = install->action == INSTALL_SHADOW ? &pool->shadow : &pool->current;
+    struct policy_place replaced = *place;
+    if (install->action == INSTALL_PROMOTE) {
+        *place = pool->shadow;
+        pool->shadow = (struct policy_place){0};
+    } else {
+        *place = install->place;
+    }
+    if (install->action == INSTALL_SHADOW) {
+        pool->shadow_sample = install->sample;
+        forget_shadow_counts(worker, pool);
+    } else {
+        counter_set(&pool->row->out_now, 0);
+    }
+    retire_place(&replaced);
+    install->place = replaced;
+    install->done(install);
+}
+
+void worker_install(struct worker *worker, struct policy_install *policy_install) {
+    policy_install->mail.deliver = install;
+    worker_post(worker, &policy_install->mail);
+}
+
+struct carry *worker_take_snapshots(struct worker *worker) {
+    const struct worker_plan *plan = worker->plane.plan;
+    struct carry *taken = NULL;
+    for (uint32_t i = 0; plan != NULL && i < plan->pool_count; i++) {
+        struct carry *carry = scripting->policy_snapshot(plan->pools[i].current.policy);
+        if (carry == NULL) {
+            continue;
+        }
+        carry->pool = strdup(plan->pools[i].config->name);
+        if (carry->pool == NULL) {
+            log_limited(LOG_ERROR, "memory", "out of memory: a policy's snapshot is lost");
+            free(carry->script);
+            free(carry);
+            continue;
+        }
+        carry->next = taken;
+        taken = carry;
+    }
+    return taken;
 }
 
 static void start_drain(struct mail *mail, void *owner) {

@@ -7,6 +7,7 @@
 #include <pthread.h>
 
 #include "control/control.h"
+#include "control/scripts.h"
 
 static struct control *bound;
 static pthread_t bound_thread;
@@ -74,6 +75,7 @@ static void push_backend(lua_State *lua, const struct facts_backend *backend) {
     set_counter(lua, "bytes_in_total", &backend->sum.bytes_in);
     set_counter(lua, "bytes_out_total", &backend->sum.bytes_out);
     set_counter(lua, "picks_total", &backend->sum.picked);
+    set_counter(lua, "shadow_picks_total", &backend->sum.shadow_picked);
     set_counter(lua, "connect_failures_total", &backend->sum.connect_failures);
     set_counter(lua, "connect_timeouts_total", &backend->sum.connect_timeouts);
     set_counter(lua, "resets_total", &backend->sum.resets);
@@ -87,12 +89,47 @@ static void push_backend(lua_State *lua, const struct facts_backend *backend) {
     set_string(lua, "reason", backend->reason);
 }
 
+/* What is told of one version; field `role` of the table on top. NULL: nothing. */
+static void set_version(lua_State *lua, const char *role, const struct script_version *version) {
+    if (version == NULL) {
+        return;
+    }
+    lua_createtable(lua, 0, 5);
+    set_count(lua, "number", version->number);
+    set_string(lua, "name", version->use.name);
+    set_string(lua, "path", version->use.path);
+    set_string(lua, "origin", version->origin);
+    set_number(lua, "since_ms", (double)version->since_wall_ms);
+    lua_setfield(lua, -2, role);
+}
+
+static void push_versions(lua_State *lua, const struct facts_pool *pool) {
+    const struct pool_scripts *scripts = pool->scripts;
+    lua_createtable(lua, 0, 3);
+    if (scripts != NULL) {
+        set_version(lua, "current", scripts->current);
+        set_version(lua, scripts->previous_failed ? "failed" : "previous", scripts->previous);
+        set_version(lua, "shadow", scripts->shadow);
+    }
+}
+
+static void push_shadow(lua_State *lua, const struct facts_pool *pool) {
+    lua_createtable(lua, 0, 6);
+    set_counter(lua, "asked_total", &pool->sum.shadow_asked);
+    set_counter(lua, "agreed_total", &pool->sum.shadow_agreed);
+    set_counter(lua, "failed_total", &pool->sum.shadow_failed);
+    set_counter(lua, "shadow_ns_total", &pool->sum.shadow_ns);
+    set_counter(lua, "current_ns_total", &pool->sum.current_ns);
+    set_count(lua, "sample", pool->scripts->shadow_sample);
+}
+
 static void push_pool(lua_State *lua, const struct facts_pool *pool) {
     const struct pool_config *config = pool->pool->config;
     uint64_t active = 0;
     lua_createtable(lua, 0, 24);
     set_string(lua, "name", config->name);
-    set_string(lua, "policy", config->policy.name);
+    set_string(lua, "policy",
+               pool->scripts != NULL ? pool->scripts->current->use.name : config->policy.name);
     set_string(lua, "fallback", config->fallback);
     if (config->check.enabled) {
         set_string(lua, "check", config->check.script.name);
@@ -113,6 +150,12 @@ static void push_pool(lua_State *lua, const struct facts_pool *pool) {
     set_counter(lua, "fallbacks_total", &pool->sum.fallbacks);
     set_counter(lua, "no_backend_total", &pool->sum.no_backend);
     set_count(lua, "backends_eligible", pool->eligible_count);
+    push_versions(lua, pool);
+    lua_setfield(lua, -2, "versions");
+    if (pool->scripts != NULL && pool->scripts->shadow != NULL) {
+        push_shadow(lua, pool);
+        lua_setfield(lua, -2, "shadow");
+    }
     lua_createtable(lua, (int)pool->backend_count, 0);
     for (uint32_t i = 0; i < pool->backend_count; i++) {
         push_backend(lua, &pool->backends[i]);

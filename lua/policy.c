@@ -14,12 +14,15 @@
 
 #include "lua/guard.h"
 #include "lua/rebuild.h"
+#include "lua/state.h"
 
 struct policy {
     struct policy *next; /* of host->policies */
     struct script *script;
     const struct script_use *use;
     struct pool_view *view;
+    struct pool_view
+        *trial_view; /* of the trial pick, kept: the script may have kept it; or NULL */
     const struct arena *arena;
     lua_State *thread;
     int instance_ref, thread_ref;    /* registry */
@@ -87,6 +90,77 @@ enum pick_answer policy_pick(struct policy *policy, const struct alacrity_ctx_pr
     return answer;
 }
 
+/* ---- what the next version shall know ---- */
+
+#define CARRY_BYTES_MAX (1u << 20)
+
+struct taking {
+    const struct policy *policy;
+    struct carry *carry; /* NULL: the script has no snapshot(), or it answered nil */
+};
+
+static struct carry *carry_new(const char *script, const char *bytes, size_t length) {
+    struct carry *carry = malloc(sizeof(*carry) + length);
+    if (carry == NULL || (carry->script = strdup(script)) == NULL) {
+        free(carry);
+        return NULL;
+    }
+    carry->next = NULL;
+    carry->pool = NULL;
+    carry->length = length;
+    memcpy(carry->bytes, bytes, length);
+    return carry;
+}
+
+/* Under guard_cfunction; argument: struct taking. */
+static int take_snapshot(lua_State *lua) {
+    struct taking *taking = lua_touserdata(lua, 1);
+    const struct policy *policy = taking->policy;
+    lua_rawgeti(lua, LUA_REGISTRYINDEX, policy->instance_ref);
+    lua_getfield(lua, -1, "snapshot");
+    if (lua_isnil(lua, -1)) {
+        return 0;
+    }
+    lua_insert(lua, -2);
+    lua_call(lua, 1, 1);
+    if (lua_isnil(lua, -1)) {
+        return 0;
+    }
+    if (!lua_istable(lua, -1)) {
+        return luaL_error(lua, "snapshot must return a table or nil, not a %s value",
+                          luaL_typename(lua, -1));
+    }
+    state_push_prelude(policy->script->vm, lua, "encode");
+    lua_insert(lua, -2);
+    lua_call(lua, 1, 1);
+    size_t length;
+    const char *bytes = lua_tolstring(lua, -1, &length);
+    if (length > CARRY_BYTES_MAX) {
+        return luaL_error(lua, "snapshot returned %d bytes; at most %d are carried over",
+                          (int)length, (int)CARRY_BYTES_MAX);
+    }
+    lua_rawgeti(lua, LUA_REGISTRYINDEX, policy->script->module_ref);
+    lua_getfield(lua, -1, "name");
+    const char *name = lua_tostring(lua, -1); /* load_module saw to it */
+    taking->carry = carry_new(name != NULL ? name : "", bytes, length);
+    return taking->carry != NULL ? 0 : luaL_error(lua, "out of memory");
+}
+
+struct carry *policy_snapshot(struct policy *policy) {
+    struct vm *vm = policy->script->vm;
+    struct taking taking = {.policy = policy};
+    if (vm->resting) {
+        return NULL;
+    }
+    int status = guard_cfunction(vm, take_snapshot, &taking);
+    if (status == GUARD_STOPPED) {
+        rebuild_begin(policy->script, "snapshot", false);
+    } else if (status != 0) {
+        vm_report_error(policy->script, vm->lua, "snapshot");
+    }
+    return taking.carry;
+}
+
 uint64_t policy_memory_bytes(const struct policy *policy) {
     return vm_memory_bytes(policy->script->vm);
 }
@@ -142,9 +216,9 @@ static bool try_pick(struct policy *policy, const struct script_use *use,
 }
 
 /* Makes the Lua side of a policy: instance and thread. False: messages. */
-static bool construct(struct policy *policy, struct messages *messages) {
+static bool construct(struct policy *policy, const struct carry *carry, struct messages *messages) {
     struct script *script = policy->script;
-    policy->instance_ref = vm_instance(script, policy->use, messages);
+    policy->instance_ref = vm_instance(script, policy->use, carry, messages);
     if (policy->instance_ref == LUA_NOREF) {
         return false;
     }
@@ -155,31 +229,49 @@ static bool construct(struct policy *policy, struct messages *messages) {
     return true;
 }
 
-struct policy *policy_new(struct script_host *host, const struct pool_config *pool,
-                          struct pool_view *view, struct messages *messages) {
-    struct script *script = vm_script(host, &pool->policy, SCRIPT_POLICY, messages);
+/* Constructs it, asks it once, and points it at the view it is for. False: messages. */
+static bool prove(struct policy *policy, const struct policy_order *order,
+                  struct messages *messages) {
+    if (!construct(policy, order->carry, messages) || !try_pick(policy, order->use, messages)) {
+        return false;
+    }
+    if (policy->view == order->view) {
+        return true;
+    }
+    struct vm *vm = policy->script->vm;
+    policy->view = order->view;
+    if (guard_cfunction(vm, prepare, policy) != 0) {
+        vm_add_error(policy->script, vm->lua, "prepared", policy->use, messages);
+        return false;
+    }
+    return true;
+}
+
+struct policy *policy_new(struct script_host *host, const struct policy_order *order,
+                          struct messages *messages) {
+    struct script *script = vm_script(host, order->use, SCRIPT_POLICY, messages);
     if (script == NULL) {
         return NULL;
     }
     struct policy *policy = calloc(1, sizeof(*policy));
     if (policy == NULL) {
-        messages_add(messages, pool->policy.at, "out of memory");
+        messages_add(messages, order->use->at, "out of memory");
         return NULL;
     }
     policy->script = script;
-    policy->use = &pool->policy;
-    policy->view = view;
+    policy->use = order->use;
+    policy->trial_view = order->trial_view;
+    policy->view = order->trial_view != NULL ? order->trial_view : order->view;
     policy->arena = host->arena;
     forget_session(policy);
     policy->next = host->policies; /* from here on the host frees it */
     host->policies = policy;
-    bool ok = construct(policy, messages) && try_pick(policy, &pool->policy, messages);
-    return ok ? policy : NULL;
+    return prove(policy, order, messages) ? policy : NULL;
 }
 
 bool policy_rebuild(struct vm *vm, struct messages *messages) {
     for (struct policy *policy = vm->host->policies; policy != NULL; policy = policy->next) {
-        if (policy->script->vm == vm && !construct(policy, messages)) {
+        if (policy->script->vm == vm && !construct(policy, NULL, messages)) {
             return false;
         }
     }
@@ -190,6 +282,10 @@ void policy_free_all(struct script_host *host) {
     while (host->policies != NULL) {
         struct policy *policy = host->policies;
         host->policies = policy->next;
+        if (policy->trial_view != NULL) {
+            view_free(policy->trial_view);
+            free(policy->trial_view);
+        }
         free(policy);
     }
 }

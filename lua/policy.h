@@ -6,8 +6,9 @@
 #include "lua/vm.h"
 
 /* As the members of struct scripting with the same name. */
-struct policy *policy_new(struct script_host *host, const struct pool_config *pool,
-                          struct pool_view *view, struct messages *messages);
+struct policy *policy_new(struct script_host *host, const struct policy_order *order,
+                          struct messages *messages);
+struct carry *policy_snapshot(struct policy *policy);
 enum pick_answer policy_pick(struct policy *policy, const struct alacrity_ctx_private *ctx,
                              struct slot **slot);
 

@@ -51,7 +51,7 @@ void runtime_free(struct script_host *host) {
 struct instance *instance_new(struct script_host *host, const struct script_use *use,
                               enum script_kind kind, struct messages *messages) {
     struct script *script = vm_script(host, use, kind, messages);
-    int ref = script == NULL ? LUA_NOREF : vm_instance(script, use, messages);
+    int ref = script == NULL ? LUA_NOREF : vm_instance(script, use, NULL, messages);
     if (ref == LUA_NOREF) {
         return NULL;
     }
@@ -72,7 +72,7 @@ bool runtime_rebuild(struct vm *vm, struct messages *messages) {
     for (struct instance *instance = runtime != NULL ? runtime->instances : NULL; instance != NULL;
          instance = instance->next) {
         if (instance->script->vm == vm) {
-            instance->ref = vm_instance(instance->script, instance->use, messages);
+            instance->ref = vm_instance(instance->script, instance->use, NULL, messages);
             if (instance->ref == LUA_NOREF) {
                 return false;
             }

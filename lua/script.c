@@ -274,9 +274,23 @@ struct script *vm_script(struct script_host *host, const struct script_use *use,
 struct constructing {
     struct script *script;
     const struct script_use *use;
+    const struct carry *carry;
     struct messages *messages;
     int instance_ref;
 };
+
+/* Pushes what the version before left, or nil. */
+static void push_carry(lua_State *lua, const struct script *script, int module,
+                       const struct carry *carry) {
+    const char *name = field_string(lua, module, "name");
+    if (carry == NULL || name == NULL || strcmp(carry->script, name) != 0) {
+        lua_pushnil(lua);
+        return;
+    }
+    state_push_prelude(script->vm, lua, "decode");
+    lua_pushlstring(lua, carry->bytes, carry->length);
+    lua_call(lua, 1, 1);
+}
 
 /* Under guard_cfunction; argument: struct constructing. */
 static int construct(lua_State *lua) {
@@ -290,7 +304,7 @@ static int construct(lua_State *lua) {
     }
     lua_getfield(lua, module, "new");
     lua_insert(lua, -2);
-    lua_pushnil(lua); /* carry: what snapshot() of a version before left; there is none yet */
+    push_carry(lua, script, module, constructing->carry);
     lua_call(lua, 2, 1);
     if (!lua_istable(lua, -1)) {
         return luaL_error(lua, "new must return a table with the method %s, not a %s value", method,
@@ -305,10 +319,14 @@ static int construct(lua_State *lua) {
     return 0;
 }
 
-int vm_instance(struct script *script, const struct script_use *use, struct messages *messages) {
+int vm_instance(struct script *script, const struct script_use *use, const struct carry *carry,
+                struct messages *messages) {
     struct vm *vm = script->vm;
-    struct constructing constructing = {
-        .script = script, .use = use, .messages = messages, .instance_ref = LUA_NOREF};
+    struct constructing constructing = {.script = script,
+                                        .use = use,
+                                        .carry = carry,
+                                        .messages = messages,
+                                        .instance_ref = LUA_NOREF};
     if (vm->lost) { /* another instance of it, a moment ago: that was told */
         return LUA_NOREF;
     }

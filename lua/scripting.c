@@ -53,6 +53,7 @@ static const struct scripting table = {
     .host_retire = rebuild_retire,
     .host_free = host_free,
     .policy_new = policy_new,
+    .policy_snapshot = policy_snapshot,
     .policy_pick = policy_pick,
     .check_new = runtime_check_new,
     .check_start = runtime_check_start,

@@ -94,11 +94,26 @@ static double random_seed(void) {
     return (double)(seed >> 11);
 }
 
+/* string.buffer, which only `require` of the package library, not opened here, would load. */
+static void push_buffer_library(lua_State *lua) {
+    lua_getfield(lua, LUA_REGISTRYINDEX, "_PRELOAD");
+    if (lua_istable(lua, -1)) {
+        lua_getfield(lua, -1, "string.buffer");
+        lua_remove(lua, -2);
+    }
+    if (!lua_isfunction(lua, -1)) {
+        luaL_error(lua, "this LuaJIT has no string.buffer");
+    }
+    lua_call(lua, 0, 1);
+}
+
 static void push_prelude_arguments(lua_State *lua, struct vm *vm) {
     lua_newtable(lua);
     lua_pushcfunction(lua, luaopen_ffi);
     lua_call(lua, 0, 1);
     lua_setfield(lua, -2, "ffi");
+    push_buffer_library(lua);
+    lua_setfield(lua, -2, "buffer");
     lua_pushstring(lua, cdef_text);
     lua_setfield(lua, -2, "cdef");
     set_pointer(lua, "natives", &view_natives);
@@ -363,9 +378,15 @@ void vm_add_error(struct script *script, lua_State *thread, const char *doing,
         message = guard_error_text(thread, -1);
         rest = after_name(message, name);
     }
-    messages_add(messages, (struct position){0}, "%s%s%s (%s for %s:%u:%u)", name,
-                 rest != NULL ? "" : ": ", rest != NULL ? rest : message, doing,
-                 use->at.file != NULL ? use->at.file : "?", use->at.line, use->at.column);
+    char where[300];
+    if (use->at.line > 0) {
+        snprintf(where, sizeof(where), "%s:%u:%u", use->at.file != NULL ? use->at.file : "?",
+                 use->at.line, use->at.column);
+    } else {
+        snprintf(where, sizeof(where), "%s", use->at.file != NULL ? use->at.file : "?");
+    }
+    messages_add(messages, (struct position){0}, "%s%s%s (%s for %s)", name,
+                 rest != NULL ? "" : ": ", rest != NULL ? rest : message, doing, where);
     if (!script->vm->lost) {
         lua_pop(thread, 1);
     }

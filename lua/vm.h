@@ -94,9 +94,11 @@ void vm_host_free(struct script_host *host);
 struct script *vm_script(struct script_host *host, const struct script_use *use,
                          enum script_kind kind, struct messages *messages);
 
-/* Validates use->with against the script's `options` schema, calls module.new(cfg, nil) guarded.
+/* Validates use->with against the script's `options` schema, calls module.new(cfg, carry) guarded;
+ * carry (or NULL) counts only if it comes of a script of that name.
  * Returns a registry reference of the instance in script->vm, or LUA_NOREF with messages. */
-int vm_instance(struct script *script, const struct script_use *use, struct messages *messages);
+int vm_instance(struct script *script, const struct script_use *use, const struct carry *carry,
+                struct messages *messages);
 
 /* Builder. Gives a lost state back; the vm stays, without one. */
 void vm_give_back(struct vm *vm);

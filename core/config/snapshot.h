@@ -87,6 +87,7 @@ struct snapshot {
         uint32_t pick_budget_ms, budget_ms;
         uint64_t memory_bytes;
         uint32_t overruns, overrun_window_ms; /* the breaker; overruns 0 = never */
+        uint32_t rollback_errors;             /* 0 = never */
         uint32_t path_count;
         char **path; /* directories for require, made absolute against the file's directory */
     } lua;

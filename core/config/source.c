@@ -35,6 +35,7 @@ static char *read_file(const char *path, size_t *length) {
             break;
         }
         if (*length < capacity) {
+            bytes[*length] = '\0'; /* for those who show it; Lua goes by the length */
             fclose(file);
             return bytes;
         }
@@ -146,6 +147,5 @@ static bool modules_within(const struct script_source *a, const struct script_so
 
 bool source_equal(const struct script_source *a, const struct script_source *b) {
     return strcmp(a->path, b->path) == 0 && a->length == b->length &&
-           memcmp(a->text, b->text, a->length) == 0 && modules_within(a, b) &&
-           modules_within(b, a);
+           memcmp(a->text, b->text, a->length) == 0 && modules_within(a, b) && modules_within(b, a);
 }

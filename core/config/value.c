@@ -67,3 +67,32 @@ struct value *value_from_node(struct region *memory, const char *file, const str
 
     return value != NULL && copy(memory, file, node, value) ? value : NULL;
 }
+
+bool value_equal(const struct value *a, const struct value *b) {
+    if (a == NULL || b == NULL) {
+        return a == b;
+    }
+    if (a->kind != b->kind || a->count != b->count) {
+        return false;
+    }
+    switch (a->kind) {
+    case VALUE_NULL:
+        return true;
+    case VALUE_BOOLEAN:
+        return a->boolean == b->boolean;
+    case VALUE_NUMBER:
+    case VALUE_STRING:
+        return strcmp(a->string, b->string) == 0;
+    default:
+        break;
+    }
+    for (uint32_t i = 0; i < a->count; i++) {
+        if (a->kind == VALUE_MAP && strcmp(a->keys[i], b->keys[i]) != 0) {
+            return false; /* another order counts as another content */
+        }
+        if (!value_equal(&a->items[i], &b->items[i])) {
+            return false;
+        }
+    }
+    return true;
+}

@@ -22,4 +22,7 @@ struct value {
     struct position *key_at;
 };
 
+/* The same content? Positions do not count. NULL equals only NULL. Any thread. */
+bool value_equal(const struct value *a, const struct value *b);
+
 #endif

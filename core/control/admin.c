@@ -22,6 +22,7 @@
 #include "control/answers.h"
 #include "control/commands.h"
 #include "control/inquiry.h"
+#include "control/scripts.h"
 
 #define ACCEPTS_A_TURN 16
 #define REQUEST_BYTES 4096u /* with the newline */
@@ -161,6 +162,46 @@ static void run_reload(struct connection *connection) {
     admin->settings.reload(admin->control, on_reloaded, wait); /* may have answered already */
 }
 
+/* `request` is one of those that change a pool's policy. */
+static void run_script(struct connection *connection, const struct request *request) {
+    static const enum script_action actions[COMMAND_COUNT] = {
+        [COMMAND_SCRIPT_SWAP] = SCRIPT_SWAP,
+        [COMMAND_SCRIPT_SHADOW] = SCRIPT_SHADOW,
+        [COMMAND_SCRIPT_PROMOTE] = SCRIPT_PROMOTE,
+        [COMMAND_SCRIPT_ROLLBACK] = SCRIPT_ROLLBACK,
+        [COMMAND_SCRIPT_DROP] = SCRIPT_DROP};
+    const char *sample = request->argument_count > 2 ? request->arguments[2] : "1";
+    unsigned long one_of =
+        strspn(sample, "0123456789") == strlen(sample) ? strtoul(sample, NULL, 10) : 0;
+    if (one_of < 1 || one_of > 1000000) {
+        finish_message(connection, false,
+                       "of how many sessions one is tried is a number from 1 to 1000000");
+        return;
+    }
+    if (strlen(request->arguments[0]) >= ALACRITY_NAME_BYTES) {
+        finish_message(connection, false, "there is no such pool: no name is that long");
+        return;
+    }
+    struct reload_wait *wait = calloc(1, sizeof(*wait));
+    struct script_wish *wish = calloc(1, sizeof(*wish));
+    bool has_file = request->argument_count > 1;
+    if (wish != NULL && has_file) {
+        wish->file = strdup(request->arguments[1]);
+    }
+    if (wait == NULL || wish == NULL || (has_file && wish->file == NULL)) {
+        free(wait);
+        free(wish);
+        finish_message(connection, false, "out of memory");
+        return;
+    }
+    wish->action = actions[request->kind];
+    wish->sample = (uint32_t)one_of;
+    strcpy(wish->pool, request->arguments[0]);
+    wait->connection = connection;
+    connection->reload = wait;
+    control_script(connection->admin->control, wish, on_reloaded, wait);
+}
+
 static void on_listed(void *argument, const struct inquiry *inquiry) {
     struct connection *connection = argument;
     struct text body = {0};
@@ -258,6 +299,8 @@ static void run_request(struct connection *connection, char *line) {
         run_reload(connection);
     } else if (request.kind == COMMAND_SESSION_LIST || request.kind == COMMAND_SESSION_KILL) {
         run_inquiry(connection, &request);
+    } else if (request.kind >= COMMAND_SCRIPT_SWAP && request.kind <= COMMAND_SCRIPT_DROP) {
+        run_script(connection, &request);
     } else {
         struct text body = {0};
         bool ok = answer_now(connection->admin->control, &request, connection->json, &body);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "control/report.h"
+#include "control/script_answers.h"
 
 #define WEIGHT_MAX 1000000u /* as in the schema */
 #define SUGGEST_AMONG 1000u /* among more names a near one is not searched: it would take long */
@@ -582,6 +583,10 @@ bool answer_now(struct control *control, const struct request *request, bool jso
         return answer_facts(control, json, out, report_status);
     case COMMAND_STATS:
         return answer_facts(control, json, out, report_stats);
+    case COMMAND_SCRIPT_LIST:
+        return answer_script_list(control, request, json, out);
+    case COMMAND_SCRIPT_SHOW:
+        return answer_script_show(control, request, json, out);
     case COMMAND_BACKEND_LIST:
         return answer_backend_list(control, request, json, out);
     case COMMAND_BACKEND_DRAIN:

@@ -38,6 +38,14 @@ struct builder {
 
 /* ---- freeing ---- */
 
+void builder_free_place(struct policy_place *place) {
+    if (place->host != NULL) {
+        scripting->host_free(place->host);
+    }
+    version_release(place->version);
+    *place = (struct policy_place){0};
+}
+
 static void free_worker_plan(struct builder *builder, struct worker_plan *plan) {
     if (plan == NULL) {
         return;
@@ -47,6 +55,8 @@ static void free_worker_plan(struct builder *builder, struct worker_plan *plan) 
     }
     for (uint32_t i = 0; i < plan->pool_count; i++) {
         struct worker_pool *pool = &plan->pools[i];
+        builder_free_place(&pool->current);
+        builder_free_place(&pool->shadow);
         for (uint32_t k = 0; k < pool->view.script.all_count; k++) {
             arena_give_slot(builder->arena, pool->view.members[k]);
         }
@@ -114,8 +124,12 @@ static void post_script_mail(void *argument, struct script_mail *mail) {
 }
 
 /* NULL: nobody reads the mail (build_check). */
-static const struct script_post *builder_post(struct builder *builder) {
+const struct script_post *builder_script_post(const struct builder *builder) {
     return builder->loop != NULL ? &builder->post : NULL;
+}
+
+void builder_post(struct builder *builder, struct mail *mail) {
+    mailbox_post(&builder->mailbox, mail);
 }
 
 /* ---- building ---- */
@@ -168,7 +182,7 @@ static bool take_facts(struct builder *builder, struct control_plan *plan,
 static bool make_control_scripts(struct builder *builder, struct control_plan *plan,
                                  struct messages *messages) {
     plan->host = scripting->host_new(plan->snapshot, builder->arena, builder->control->loop,
-                                     builder_post(builder), ARENA_CONTROL_ROW, messages);
+                                     builder_script_post(builder), ARENA_CONTROL_ROW, messages);
     if (plan->host == NULL) {
         return false;
     }
@@ -215,7 +229,8 @@ static struct control_plan *make_control_plan(struct builder *builder, struct sn
 }
 
 static bool add_pool(struct builder *builder, struct worker_plan *plan, uint32_t worker,
-                     const struct control_pool *source, struct messages *messages) {
+                     const struct control_pool *source, const struct carry_set *carries,
+                     struct messages *messages) {
     struct worker_pool *pool = &plan->pools[plan->pool_count];
     uint32_t count = source->config->backend_count;
     if (!view_init(&pool->view, source->facts, source->config->name, source->slots, count)) {
@@ -230,8 +245,11 @@ static bool add_pool(struct builder *builder, struct worker_plan *plan, uint32_t
         atomic_fetch_add_explicit(&source->slots[i]->references, 1, memory_order_relaxed);
     }
     plan->pool_count++;
-    pool->policy = scripting->policy_new(plan->host, source->config, &pool->view, messages);
-    return pool->policy != NULL;
+    const struct policy_order order = {.use = &source->config->policy,
+                                       .view = &pool->view,
+                                       .carry = carry_find(carries, worker, source->config->name)};
+    pool->current.policy = scripting->policy_new(plan->host, &order, messages);
+    return pool->current.policy != NULL;
 }
 
 static bool add_listener(struct builder *builder, struct worker_plan *plan, uint32_t worker,
@@ -254,7 +272,8 @@ static bool add_listener(struct builder *builder, struct worker_plan *plan, uint
 /* The plan of one worker. A worker that is not wanted any more gets an empty one. */
 static struct worker_plan *make_worker_plan(struct builder *builder,
                                             const struct control_plan *control_plan,
-                                            uint32_t worker, struct messages *messages) {
+                                            uint32_t worker, const struct carry_set *carries,
+                                            struct messages *messages) {
     struct snapshot *snapshot = control_plan->snapshot;
     struct worker_plan *plan = calloc(1, sizeof(*plan));
     if (plan == NULL) {
@@ -269,15 +288,15 @@ static struct worker_plan *make_worker_plan(struct builder *builder,
     plan->listeners = calloc(snapshot->listener_count + 1, sizeof(*plan->listeners));
     bool ok = (plan->pools != NULL && plan->listeners != NULL) || out_of_memory(snapshot, messages);
     if (ok) {
-        plan->host = scripting->host_new(snapshot, builder->arena, NULL, builder_post(builder),
-                                         worker, messages);
+        plan->host = scripting->host_new(snapshot, builder->arena, NULL,
+                                         builder_script_post(builder), worker, messages);
         ok = plan->host != NULL;
     }
     for (uint32_t i = 0; ok && i < control_plan->pool_count; i++) {
-        ok = add_pool(builder, plan, worker, &control_plan->pools[i], messages);
+        ok = add_pool(builder, plan, worker, &control_plan->pools[i], carries, messages);
         /* One worker's messages are everybody's: tell of all its pools, then stop. */
         for (uint32_t k = i + 1; !ok && k < control_plan->pool_count; k++) {
-            (void)add_pool(builder, plan, worker, &control_plan->pools[k], messages);
+            (void)add_pool(builder, plan, worker, &control_plan->pools[k], carries, messages);
         }
     }
     for (uint32_t i = 0; ok && i < control_plan->listener_count; i++) {
@@ -377,7 +396,8 @@ static bool build_plans(struct builder *builder, struct build *build) {
         snapshot->workers > build->workers_running ? snapshot->workers : build->workers_running;
     snapshot_release(snapshot); /* the plans have references of their own */
     for (uint32_t i = 0; ok && i < wanted; i++) {
-        build->plans[i] = make_worker_plan(builder, build->control_plan, i, messages);
+        build->plans[i] =
+            make_worker_plan(builder, build->control_plan, i, &build->carries, messages);
         build->plan_count = i + 1;
         ok = build->plans[i] != NULL;
     }
@@ -433,16 +453,19 @@ static void do_build(struct mail *mail, void *owner) {
     struct build *build = container_of(mail, struct build, mail);
     arena_sweep(builder->arena);
     build->ok = build_all(builder, build);
+    carry_set_free(&build->carries);
     build->mail.deliver = hand_back;
     mailbox_post(&builder->control->mailbox, &build->mail);
 }
 
-bool builder_build(struct builder *builder, uint32_t workers_running) {
+bool builder_build(struct builder *builder, uint32_t workers_running, struct carry_set *carries) {
     struct build *build = calloc(1, sizeof(*build));
     if (build == NULL) {
+        carry_set_free(carries);
         return false;
     }
     build->workers_running = workers_running;
+    build->carries = *carries;
     build->mail.deliver = do_build;
     mailbox_post(&builder->mailbox, &build->mail);
     return true;
@@ -541,6 +564,7 @@ void builder_stop(struct builder *builder, struct control_plan *last) {
     pthread_join(builder->thread, NULL);
     mailbox_close(&builder->control->mailbox); /* a build that came too late: it is dropped */
     mailbox_close(&builder->mailbox);
+    mailbox_close(&builder->control->mailbox); /* and what the last of those said */
     ev_loop_destroy(builder->loop);
     free(builder);
 }

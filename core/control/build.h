@@ -3,6 +3,7 @@
 #ifndef CONTROL_BUILD_H
 #define CONTROL_BUILD_H
 
+#include "control/carry.h"
 #include "control/control.h"
 #include "session/plan.h"
 
@@ -10,6 +11,7 @@
 struct build {
     struct mail mail;
     uint32_t workers_running; /* when it was asked for */
+    struct carry_set carries; /* of the policies in use then */
     bool ok;
     struct messages messages; /* every mistake, when not ok */
     struct control_plan *control_plan;
@@ -26,10 +28,16 @@ struct build_source {
 /* Control. NULL: errno. */
 struct builder *builder_start(struct control *control, const struct build_source *source)
     __attribute__((warn_unused_result));
-/* Control. One build at a time; the result comes back through build_finished (control.c), on
- * control. False: out of memory, nothing begun. */
-bool builder_build(struct builder *builder, uint32_t workers_running)
+/* Control. Takes the carries over, whatever it returns. One build at a time; the result comes back
+ * through build_finished (control.c), on control. False: out of memory, nothing begun. */
+bool builder_build(struct builder *builder, uint32_t workers_running, struct carry_set *carries)
     __attribute__((warn_unused_result));
+/* Any thread: the mail is delivered on the builder, whose owner word is the builder itself. */
+void builder_post(struct builder *builder, struct mail *mail);
+/* How scripts of a host reach the builder. */
+const struct script_post *builder_script_post(const struct builder *builder);
+/* Builder: frees what stands in a place and is used no more. */
+void builder_free_place(struct policy_place *place);
 /* Control: the build is used by everybody (published) or dropped. Frees it, and when published
  * `old`, the control plan before it, then answers with build_settled; the next build may begin only
  * after that. */

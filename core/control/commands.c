@@ -23,6 +23,18 @@ const struct command commands[COMMAND_COUNT] = {
     [COMMAND_SESSION_LIST] = {"session", "list", "", 0, 0, "open sessions"},
     [COMMAND_SESSION_KILL] = {"session", "kill", "ID", 1, 1, "end one session"},
     [COMMAND_STATS] = {"stats", NULL, "", 0, 0, "totals of listeners and pools"},
+    [COMMAND_SCRIPT_LIST] = {"script", "list", "[POOL]", 0, 1,
+                             "versions of policies, and how shadows compare"},
+    [COMMAND_SCRIPT_SHOW] = {"script", "show", "POOL [VERSION]", 1, 2,
+                             "source of a version: current, previous, shadow or its number"},
+    [COMMAND_SCRIPT_SWAP] = {"script", "swap", "POOL FILE", 2, 2,
+                             "build, prove and publish another policy"},
+    [COMMAND_SCRIPT_SHADOW] = {"script", "shadow", "POOL FILE [N]", 2, 3,
+                               "ask it too, for one session of N, and only count"},
+    [COMMAND_SCRIPT_PROMOTE] = {"script", "promote", "POOL", 1, 1, "the shadow becomes current"},
+    [COMMAND_SCRIPT_ROLLBACK] = {"script", "rollback", "POOL", 1, 1,
+                                 "return to the version before"},
+    [COMMAND_SCRIPT_DROP] = {"script", "drop", "POOL", 1, 1, "end the shadow"},
     [COMMAND_HELP] = {"help", NULL, "", 0, 0, "this list"},
 };
 

@@ -17,12 +17,16 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "control/build.h"
+#include "control/carry.h"
+#include "control/conductor.h"
 #include "control/run.h"
+#include "control/scripts.h"
 #include "worker_control.h"
 
-/* Somebody who waits for a reload. */
+/* Somebody who waits for a reload, or for what was wished for a script. */
 struct waiter {
     struct list node;
+    struct script_wish *wish; /* NULL: a reload */
     reload_done *done;
     void *argument;
 };
@@ -30,8 +34,8 @@ struct waiter {
 /* The control thread's own state around what its parts share. */
 struct conductor {
     struct control control; /* first */
-    struct list asking;     /* waiters of the next build */
-    struct list answering;  /* waiters of the build under way */
+    struct list asking;     /* waiters, in the order in which they came */
+    struct list answering;  /* waiters of what is under way */
     bool building;
     bool finishing;                /* the loop has ended: builds that still come back are dropped */
     struct build *publishing;      /* handed to workers, not yet taken by all */
@@ -111,6 +115,9 @@ static void answer(struct conductor *conductor, bool ok, const char *text) {
     list_each(waiting, &answering) {
         struct waiter *waiter = container_of(waiting, struct waiter, node);
         list_remove(waiting);
+        if (waiter->wish != NULL) {
+            script_wish_free(waiter->wish);
+        }
         if (waiter->done != NULL) {
             waiter->done(waiter->argument, ok, text);
         }
@@ -204,7 +211,9 @@ static void publish(struct conductor *conductor, struct build *build) {
     control->plan = build->control_plan;
     health_switch(control->health, conductor->previous, control->plan);
     services_switch(control->services, conductor->previous, control->plan);
+    scripts_switch(control->scripts, control->plan);
     for (uint32_t i = 0; i < build->plan_count; i++) {
+        control->worker_plans[i] = build->plans[i];
         worker_give_plan(control->workers[i], build->plans[i]);
     }
 }
@@ -237,34 +246,90 @@ void build_finished(struct control *control, struct build *build) {
     builder_settle(control->builder, build, false, NULL);
 }
 
-static void begin_next_build(struct conductor *conductor) {
-    if (conductor->building || conductor->finishing || list_is_empty(&conductor->asking)) {
-        return;
-    }
-    list_each(node, &conductor->asking) {
-        list_remove(node);
-        list_append(&conductor->answering, node);
+static void build_with(void *argument, struct carry_set *carries) {
+    struct conductor *conductor = argument;
+    if (conductor->finishing) {
+        carry_set_free(carries);
+        return; /* finish() answers who asked */
     }
     conductor->building =
-        builder_build(conductor->control.builder, conductor->control.worker_count);
+        builder_build(conductor->control.builder, conductor->control.worker_count, carries);
     if (!conductor->building) {
         answer(conductor, false, "out of memory");
     }
 }
 
-void control_reload(struct control *control, reload_done *done, void *argument) {
+static struct waiter *first_asking(struct conductor *conductor) {
+    return list_is_empty(&conductor->asking)
+               ? NULL
+               : container_of(conductor->asking.next, struct waiter, node);
+}
+
+static void move_first_to_answering(struct conductor *conductor) {
+    struct list *node = conductor->asking.next;
+    list_remove(node);
+    list_append(&conductor->answering, node);
+}
+
+/* One thing at a time: a build for all who ask for a reload, or one wish for a script. */
+static void begin_next_build(struct conductor *conductor) {
+    struct waiter *first = first_asking(conductor);
+    if (conductor->building || conductor->finishing || first == NULL) {
+        return;
+    }
+    conductor->building = true;
+    if (first->wish != NULL) {
+        struct script_wish *wish = first->wish;
+        first->wish = NULL;
+        move_first_to_answering(conductor);
+        scripts_begin(conductor->control.scripts, wish);
+        return;
+    }
+    while (first != NULL && first->wish == NULL) {
+        move_first_to_answering(conductor);
+        first = first_asking(conductor);
+    }
+    carry_gather(&conductor->control, build_with, conductor);
+}
+
+bool conductor_is_finishing(struct control *control) {
+    return conductor_of(control)->finishing;
+}
+
+void conductor_job_done(struct control *control, bool ok, const char *text) {
+    struct conductor *conductor = conductor_of(control);
+    conductor->building = false;
+    answer(conductor, ok, text);
+    begin_next_build(conductor);
+}
+
+static void ask(struct control *control, struct script_wish *wish, reload_done *done,
+                void *argument) {
     struct conductor *conductor = conductor_of(control);
     struct waiter *waiter = calloc(1, sizeof(*waiter));
     if (waiter == NULL) {
+        if (wish != NULL) {
+            script_wish_free(wish);
+        }
         if (done != NULL) {
             done(argument, false, "out of memory");
         }
         return;
     }
+    waiter->wish = wish;
     waiter->done = done;
     waiter->argument = argument;
     list_append(&conductor->asking, &waiter->node);
     begin_next_build(conductor);
+}
+
+void control_reload(struct control *control, reload_done *done, void *argument) {
+    ask(control, NULL, done, argument);
+}
+
+void control_script(struct control *control, struct script_wish *wish, reload_done *done,
+                    void *argument) {
+    ask(control, wish, done, argument);
 }
 
 /* ---- stopping ---- */
@@ -369,9 +434,10 @@ static bool start(struct conductor *conductor, const struct build_source *source
     control->health = health_new(control);
     control->services = services_new(control);
     control->admin = admin_new(control);
+    control->scripts = scripts_new(control);
     control->builder = builder_start(control, source);
     if (control->health == NULL || control->services == NULL || control->admin == NULL ||
-        control->builder == NULL) {
+        control->scripts == NULL || control->builder == NULL) {
         fprintf(stderr, "alacrity: cannot start: %s\n", strerror(errno));
         return false;
     }
@@ -403,6 +469,7 @@ static void finish(struct conductor *conductor) {
         scripting->host_retire(control->plan->host);
     }
     builder_stop(control->builder, control->plan);
+    scripts_free(control->scripts);
     arena_free(control->arena);
     ev_loop_destroy(control->loop);
 }

@@ -18,6 +18,8 @@ struct admin;    /* control/admin.c */
 struct health;   /* control/health.c */
 struct services; /* control/services.c */
 struct builder;  /* control/build.c */
+struct scripts;  /* control/scripts.c */
+struct worker_plan;
 
 /* What control itself runs of one configuration; built on the builder, replaced whole. */
 struct control_pool {
@@ -48,10 +50,12 @@ struct control {
     struct control_plan *plan; /* current; NULL before the first */
     uint32_t worker_count;     /* running now */
     struct worker **workers;
+    struct worker_plan *worker_plans[ARENA_WORKERS]; /* those of the current plan, by worker */
     struct builder *builder;
     struct health *health;
     struct services *services;
     struct admin *admin;
+    struct scripts *scripts;
     bool draining; /* TERM came: /healthz says 503 */
     uint64_t started_wall_ms;
     uint64_t reloads_total, reloads_failed;
@@ -110,6 +114,7 @@ struct facts_backend {
 };
 struct facts_pool {
     const struct control_pool *pool;
+    const struct pool_scripts *scripts; /* its versions; NULL: not known */
     struct pool_row sum;
     uint32_t backend_count, eligible_count;
     struct facts_backend *backends;

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "control/control.h"
+#include "control/scripts.h"
 #include "worker.h"
 
 /* calloc may answer NULL to a request for nothing; an empty list is no failure. */
@@ -66,6 +67,7 @@ static bool collect_pools(struct control *control, struct facts *facts) {
         const struct control_pool *pool = &plan->pools[i];
         struct facts_pool *out = &facts->pools[i];
         out->pool = pool;
+        out->scripts = scripts_of(control->scripts, pool->config->name);
         out->sum = arena_pool_sum(control->arena, pool->facts);
         out->backends = backends;
         out->backend_count = pool->config->backend_count;
@@ -105,12 +107,14 @@ static bool collect_scripts(struct control *control, struct facts *facts) {
         return false;
     }
     for (uint32_t i = 0; i < plan->pool_count; i++) {
-        const struct script_use *use = &plan->pools[i].config->policy;
+        const struct pool_scripts *scripts = facts->pools[i].scripts;
+        const struct script_use *use =
+            scripts != NULL ? &scripts->current->use : &plan->pools[i].config->policy;
         struct script_info *out = &facts->scripts[i];
         out->kind = "policy";
         out->name = use->name;
         out->path = use->path;
-        out->version = plan->snapshot->number;
+        out->version = scripts != NULL ? scripts->current->number : plan->snapshot->number;
         out->calls = counter_get(&facts->pools[i].sum.picks);
         out->errors = counter_get(&facts->pools[i].sum.policy_errors);
         out->overruns = counter_get(&facts->pools[i].sum.policy_overruns);

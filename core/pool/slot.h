@@ -51,7 +51,7 @@ struct slot_row {
     counter resets;              /* sessions the backend reset */
     counter bytes_in, bytes_out; /* in = from clients, out = to clients */
     counter picked;              /* times a policy (or fallback) chose it */
-    counter spare;
+    counter shadow_picked;       /* times the shadow policy would have */
 };
 
 /* Facts and counters of a pool or listener live the same way. */
@@ -66,19 +66,23 @@ struct pool_facts {
 
 struct pool_row {
     counter sessions_total, bytes_in, bytes_out;
-    counter retries;            /* further picks after a failed dial */
-    counter picks;              /* times the policy was asked */
-    counter policy_errors;      /* it raised an error */
-    counter policy_bad_answers; /* it answered something that is not an eligible backend */
-    counter policy_nil;         /* it answered nil */
-    counter fallbacks;          /* sessions the fallback answered for any of these */
-    counter no_backend;         /* sessions ended because no backend was eligible */
-    counter policy_overruns;    /* it used up its budget and was stopped */
-    counter policy_resting;     /* not asked, for its state was being made anew */
-    counter policy_out;         /* not asked, for it was stopped too often */
-    counter out_now;            /* gauge: 1 while it is out on this worker, else 0 */
-    counter memory_bytes;       /* gauge: of the policy's Lua state on this worker */
-    counter spare[1];
+    counter retries;               /* further picks after a failed dial */
+    counter picks;                 /* times the policy was asked */
+    counter policy_errors;         /* it raised an error */
+    counter policy_bad_answers;    /* it answered something that is not an eligible backend */
+    counter policy_nil;            /* it answered nil */
+    counter fallbacks;             /* sessions the fallback answered for any of these */
+    counter no_backend;            /* sessions ended because no backend was eligible */
+    counter policy_overruns;       /* it used up its budget and was stopped */
+    counter policy_resting;        /* not asked, for its state was being made anew */
+    counter policy_out;            /* not asked, for it was stopped too often */
+    counter out_now;               /* gauge: 1 while it is out on this worker, else 0 */
+    counter memory_bytes;          /* gauge: of the policy's Lua state on this worker */
+    counter shadow_asked;          /* times the shadow policy was asked too ... */
+    counter shadow_agreed;         /* ... and answered the same ... */
+    counter shadow_failed;         /* ... or no backend, for whatever reason */
+    counter shadow_ns, current_ns; /* time both took for those picks */
+    counter spare[4];
 };
 
 /* Why a session ended: counter index, log word and metrics label at once (session_reason_word). */

@@ -4,9 +4,48 @@
 #include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "session/session.h"
+
+static uint64_t clock_ns(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+/* Is the shadow's turn to be asked as well? */
+static bool shadow_is_due(struct worker_pool *pool, const struct dial *dial) {
+    return pool->shadow.policy != NULL && dial->attempts == 0 &&
+           pool->shadow_turn++ % pool->shadow_sample == 0;
+}
+
+/* Asks the current policy and the shadow; only the current one's answer is used, both are timed. */
+static enum pick_answer ask_both(struct session *session, const struct alacrity_ctx_private *ctx,
+                                 struct slot **slot) {
+    struct worker_pool *pool = session->dial->pool;
+    struct pool_row *row = pool->row;
+    struct slot *other = NULL;
+    uint64_t began = clock_ns();
+    enum pick_answer answer = scripting->policy_pick(pool->current.policy, ctx, slot);
+    uint64_t between = clock_ns();
+    enum pick_answer shadow = scripting->policy_pick(pool->shadow.policy, ctx, &other);
+    uint64_t ended = clock_ns();
+    counter_add(&row->current_ns, between - began);
+    counter_add(&row->shadow_ns, ended - between);
+    counter_add(&row->shadow_asked, 1);
+    if (shadow != PICK_BACKEND) {
+        counter_add(&row->shadow_failed, 1);
+        return answer;
+    }
+    counter_add(
+        &arena_slot_row(session->plane->arena, other, session->plane->worker)->shadow_picked, 1);
+    if (answer == PICK_BACKEND && other == *slot) {
+        counter_add(&row->shadow_agreed, 1);
+    }
+    return answer;
+}
 
 /* Asks the pool's policy; anything but an eligible backend goes to the fallback. NULL: nobody. */
 static struct slot *pick(struct session *session) {
@@ -30,7 +69,9 @@ static struct slot *pick(struct session *session) {
         .listener = session->listener->name,
     };
     struct slot *slot = NULL;
-    enum pick_answer answer = scripting->policy_pick(pool->policy, &ctx, &slot);
+    enum pick_answer answer = shadow_is_due(pool, dial)
+                                  ? ask_both(session, &ctx, &slot)
+                                  : scripting->policy_pick(pool->current.policy, &ctx, &slot);
     if (answer != PICK_RESTING && answer != PICK_OUT) {
         counter_add(&row->picks, 1);
     }

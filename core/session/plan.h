@@ -7,17 +7,29 @@
 #include <stdint.h>
 
 #include "base/mailbox.h"
+#include "config/script_version.h"
 #include "config/snapshot.h"
 #include "pool/arena.h"
 #include "pool/view.h"
 #include "scripting.h"
+
+/* A policy in use, and what must live as long as it. */
+struct policy_place {
+    struct policy *policy;
+    struct script_host *host;       /* its own; NULL: the plan's */
+    struct script_version *version; /* a reference, when the host is its own; else NULL */
+};
 
 struct worker_pool {
     const struct pool_config *config;
     struct pool_facts *facts;
     struct pool_row *row; /* this worker's */
     struct pool_view view;
-    struct policy *policy;
+    /* The worker's, once it has the plan: they may be replaced while the plan stays. */
+    struct policy_place current;
+    struct policy_place shadow; /* asked beside it, its answers only counted; policy NULL: none */
+    uint32_t shadow_sample;     /* it is asked for one session of so many */
+    uint32_t shadow_turn;
 };
 
 struct worker_listener {

@@ -123,12 +123,26 @@ void plane_close(struct data_plane *plane) {
     }
 }
 
+/* The plan's scripts are asked no more. */
+static void plan_retire_scripts(const struct worker_plan *plan) {
+    if (plan->host != NULL) {
+        scripting->host_retire(plan->host);
+    }
+    for (uint32_t i = 0; i < plan->pool_count; i++) {
+        const struct worker_pool *pool = &plan->pools[i];
+        struct script_host *const hosts[] = {pool->current.host, pool->shadow.host};
+        for (size_t k = 0; k < sizeof(hosts) / sizeof(hosts[0]); k++) {
+            if (hosts[k] != NULL) {
+                scripting->host_retire(hosts[k]);
+            }
+        }
+    }
+}
+
 void plane_release_plan(struct data_plane *plane, struct worker_plan *plan) {
     plan->references--;
     if (plan->references == 0) {
-        if (plan->host != NULL) {
-            scripting->host_retire(plan->host);
-        }
+        plan_retire_scripts(plan);
         plane->on_plan_unused(plane, plan);
     }
 }

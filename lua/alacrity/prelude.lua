@@ -302,6 +302,9 @@ for name in pairs(_G) do names[#names + 1] = name end
 for _, name in ipairs(names) do _G[name] = nil end
 
 return {
+  -- What crosses from one version of a script to the next, or to another state: data, no functions.
+  encode = host.buffer.encode,
+  decode = host.buffer.decode,
   modules = modules,
   sandbox = sandbox,
   backend = function(pointer) return cast("const struct alacrity_backend *", pointer)[0] end,

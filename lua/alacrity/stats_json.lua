@@ -12,10 +12,14 @@ local POOL = format.order { "policy", "fallback", "check", "retries", "sessions_
   "policy_errors_total", "policy_bad_answers_total", "policy_nil_total",
   "policy_overruns_total", "policy_resting_total", "policy_out_total", "policy_out_workers",
   "fallbacks_total",
-  "no_backend_total", "backends_eligible", "backends" }
+  "no_backend_total", "backends_eligible", "versions", "shadow", "backends" }
+local VERSIONS = format.order { "current", "previous", "failed", "shadow" }
+local VERSION = format.order { "number", "name", "path", "origin", "since_ms" }
+local SHADOW = format.order { "asked_total", "agreed_total", "failed_total", "current_ns_total",
+  "shadow_ns_total", "sample" }
 local BACKEND = format.order { "address", "configured_address", "state", "admin", "eligible",
   "weight", "configured_weight", "max_sessions", "active", "sessions_total", "bytes_in_total",
-  "bytes_out_total", "picks_total", "connect_failures_total", "connect_timeouts_total",
+  "bytes_out_total", "picks_total", "shadow_picks_total", "connect_failures_total", "connect_timeouts_total",
   "resets_total", "connect_ms", "checks_total", "checks_failed_total", "downs_total",
   "changed_ms", "reason" }
 local WORKER = format.order { "index", "sessions", "heartbeat_age_ms", "lua_memory_bytes" }
@@ -41,7 +45,12 @@ end
 --- Takes the facts over: they are reshaped in place.
 return function(facts)
   for _, listener in ipairs(facts.listeners) do format.array(listener.bind) end
-  for _, pool in ipairs(facts.pools) do pool.backends = by_name(pool.backends, BACKEND) end
+  for _, pool in ipairs(facts.pools) do
+    pool.backends = by_name(pool.backends, BACKEND)
+    for _, version in pairs(pool.versions) do setmetatable(version, VERSION) end
+    setmetatable(pool.versions, VERSIONS)
+    if pool.shadow then setmetatable(pool.shadow, SHADOW) end
+  end
   facts.listeners = by_name(facts.listeners, LISTENER)
   facts.pools = by_name(facts.pools, POOL)
   facts.workers = all(facts.workers, WORKER)

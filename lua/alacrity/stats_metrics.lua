@@ -68,6 +68,14 @@ local POOL = {
     "fallbacks_total" },
 }
 
+local SHADOW = {
+  { "pool_shadow_picks_total", "counter", "Picks the shadow policy was asked for too.",
+    "asked_total" },
+  { "pool_shadow_agreed_total", "counter", "Those it answered as the current policy did.",
+    "agreed_total" },
+  { "pool_shadow_failed_total", "counter", "Those it answered no backend for.", "failed_total" },
+}
+
 local BACKEND = {
   { "backend_eligible", "gauge", "1 if it takes new sessions.", flag "eligible" },
   { "backend_weight", "gauge", "Effective weight.", "weight" },
@@ -194,6 +202,14 @@ return function(facts)
   listeners(out, facts.listeners)
   write_families(out, POOL, facts.pools,
     labels_of(facts.pools, function(pool) return 'pool="' .. label(pool.name) .. '"' end))
+  local shadows, shadow_labels = {}, {}
+  for _, pool in ipairs(facts.pools) do
+    if pool.shadow then
+      shadows[#shadows + 1] = pool.shadow
+      shadow_labels[#shadow_labels + 1] = '{pool="' .. label(pool.name) .. '"} '
+    end
+  end
+  write_families(out, SHADOW, shadows, shadow_labels)
   backends(out, facts.pools)
   write_families(out, WORKER, facts.workers,
     labels_of(facts.workers, function(worker) return 'worker="' .. worker.index .. '"' end))

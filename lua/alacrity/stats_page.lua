@@ -189,12 +189,38 @@ local function pool_notes(pool)
   return table.concat(notes, " \194\183 ")
 end
 
+local function version(v)
+  return "version " .. count(v.number) .. " (" .. html(v.name) .. ")"
+end
+
+-- Where the policy came from, when not from the configuration; what failed; how the shadow does.
+local function version_notes(pool)
+  local notes, versions, shadow = {}, pool.versions, pool.shadow
+  if versions.current and versions.current.origin ~= "configuration" then
+    notes[#notes + 1] = version(versions.current) .. " by " .. html(versions.current.origin)
+  end
+  if versions.failed then
+    notes[#notes + 1] = '<span class="alert">' .. version(versions.failed)
+      .. " failed, returned to " .. version(versions.current) .. "</span>"
+  end
+  if shadow and versions.shadow then
+    local asked = math.max(shadow.asked_total, 1)
+    notes[#notes + 1] = "shadow " .. version(versions.shadow) .. ": "
+      .. ("%.1f%% the same of %s, %s failed, %.1f \194\181s a pick beside %.1f"):format(
+        100 * shadow.agreed_total / asked, plural(shadow.asked_total, "pick"),
+        count(shadow.failed_total), shadow.shadow_ns_total / asked / 1000,
+        shadow.current_ns_total / asked / 1000)
+  end
+  if #notes == 0 then return "" end
+  return '<p class="dim">' .. table.concat(notes, " \194\183 ") .. "</p>"
+end
+
 local function pool_section(out, pool, now_ms)
   local all, eligible = #pool.backends, pool.backends_eligible
   local class = eligible == 0 and "bad" or eligible < all and "warn" or "good"
   out[#out + 1] = '<section id="pool-' .. html(pool.name) .. '"><div class="head"><h2>'
     .. html(pool.name) .. "</h2>" .. pill(count(eligible) .. " of " .. count(all), class)
-    .. '<span class="dim">' .. pool_notes(pool) .. '</span></div>'
+    .. '<span class="dim">' .. pool_notes(pool) .. '</span></div>' .. version_notes(pool)
     .. head_row("Backend", "State", "#Active", "#Sessions", "#In", "#Out", "#Connect",
       "#Failures", "#Weight", "Last change")
   for _, backend in ipairs(pool.backends) do
@@ -237,8 +263,8 @@ end
 
 local function scripts(out, facts)
   out[#out + 1] = '<section><div class="head"><h2>Scripts</h2></div>'
-    .. head_row("Script", "Kind", "#Calls", "#Errors", "#Overruns", "#Bad answers", "#Said nil", "#Fallbacks",
-      "#Memory", "Last error")
+    .. head_row("Script", "Kind", "#Calls", "#Errors", "#Overruns", "#Bad answers", "#Said nil",
+      "#Fallbacks", "#Memory", "Last error")
   for _, script in ipairs(facts.scripts) do out[#out + 1] = script_row(script) end
   out[#out + 1] = "</tbody></table></section>"
 end

@@ -3,7 +3,7 @@ local function backend(name, state, more)
   local b = { name = name, address = "127.0.0.1:9001", configured_address = "127.0.0.1:9001",
     state = state, admin = "ready", eligible = state == "up" or state == "starting", weight = 1,
     configured_weight = 1, max_sessions = 0, active = 0, sessions_total = 0, bytes_in_total = 0,
-    bytes_out_total = 0, picks_total = 0, connect_failures_total = 0, connect_timeouts_total = 0,
+    bytes_out_total = 0, picks_total = 0, shadow_picks_total = 0, connect_failures_total = 0, connect_timeouts_total = 0,
     resets_total = 0, connect_ms = 0, checks_total = 0, checks_failed_total = 0, downs_total = 0,
     changed_ms = 1700000000000, reason = "" }
   for k, v in pairs(more or {}) do b[k] = v end
@@ -15,7 +15,8 @@ local function pool(name, backends, more)
     sessions_active = 0, sessions_total = 0, bytes_in_total = 0, bytes_out_total = 0,
     retries_total = 0, picks_total = 0, policy_errors_total = 0, policy_bad_answers_total = 0,
     policy_nil_total = 0, policy_overruns_total = 0, policy_resting_total = 0, policy_out_total = 0,
-    policy_out_workers = 0, fallbacks_total = 0, no_backend_total = 0, backends_eligible = 0,
+    policy_out_workers = 0, versions = { current = { number = 1, name = "round-robin",
+      origin = "configuration", since_ms = 1700000000000 } }, fallbacks_total = 0, no_backend_total = 0, backends_eligible = 0,
     backends = backends }
   for _, b in ipairs(backends) do
     if b.eligible then p.backends_eligible = p.backends_eligible + 1 end
@@ -88,7 +89,15 @@ function canned.site()
         backend("e", "suspect", { address = "app-5.example.net:9005",
           changed_ms = now - 2500, reason = "3 connects failed in a row" }),
       }, { policy = "least-conn", check = "http", retries_total = 24, picks_total = 1234600,
-        policy_errors_total = 7, fallbacks_total = 7, bytes_in_total = 98765432100,
+        policy_errors_total = 7, fallbacks_total = 7,
+        versions = { current = { number = 4, name = "least-conn", origin = "swap",
+            since_ms = now - 3600000 },
+          failed = { number = 5, name = "./tried.lua", path = "/etc/alacrity/tried.lua",
+            origin = "swap", since_ms = now - 7200000 },
+          shadow = { number = 6, name = "./nearest.lua", path = "/etc/alacrity/nearest.lua",
+            origin = "shadow", since_ms = now - 60000 } },
+        shadow = { asked_total = 2000, agreed_total = 1500, failed_total = 3,
+          current_ns_total = 400000, shadow_ns_total = 600000, sample = 10 }, bytes_in_total = 98765432100,
         bytes_out_total = 1234567890123 }),
       pool("postgres", {
         backend("primary", "starting", { address = "10.0.0.1:5432", active = 12,

@@ -147,7 +147,8 @@ static inline struct policy *fixture_policy(struct fixture *f, struct script_use
     if (!fixture_read(f, &f->pool.policy)) {
         return NULL;
     }
-    struct policy *policy = scripting->policy_new(f->host, &f->pool, &f->view, &f->messages);
+    const struct policy_order order = {.use = &f->pool.policy, .view = &f->view};
+    struct policy *policy = scripting->policy_new(f->host, &order, &f->messages);
     view_prepare(&f->view, NULL, 0);
     return policy;
 }

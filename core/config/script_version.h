@@ -1,0 +1,28 @@
+/* Script version: one source text and options of a pool's policy, numbered per pool. Immutable;
+ * held by whoever has something made of it. Any thread takes and gives references. */
+#ifndef CONFIG_SCRIPT_VERSION_H
+#define CONFIG_SCRIPT_VERSION_H
+
+#include "config/snapshot.h"
+
+struct script_version {
+    _Atomic uint32_t references;
+    uint32_t number;           /* counts within the pool; 0 = not published (yet) */
+    struct script_use use;     /* its strings and source are the version's own */
+    struct snapshot *snapshot; /* what use.with belongs to */
+    const char *origin;        /* "configuration", "swap", "shadow"; static */
+    int64_t since_wall_ms;     /* when it was made current first; control */
+};
+
+/* A version of what `use`, which belongs to the snapshot, says; with another file or stock name
+ * when `name` is given (path NULL: stock). The source is the use's, or none yet. NULL: out of
+ * memory. One reference. */
+struct script_version *version_new(struct snapshot *snapshot, const struct script_use *use,
+                                   const char *name, const char *path, const char *origin)
+    __attribute__((warn_unused_result));
+struct script_version *version_hold(struct script_version *version);
+void version_release(struct script_version *version); /* NULL is fine */
+/* Builder. Would the same be made of both? */
+bool version_equal(const struct script_version *a, const struct script_version *b);
+
+#endif

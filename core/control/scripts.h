@@ -1,0 +1,54 @@
+/* Scripts: the versions of every pool's policy: swapping one in while traffic runs, trying it as a
+ * shadow, promoting it, going back, by command or by itself. Control thread, but for the building
+ * of a version, which is the builder's. */
+#ifndef CONTROL_SCRIPTS_H
+#define CONTROL_SCRIPTS_H
+
+#include "base/list.h"
+#include "config/script_version.h"
+#include "control/control.h"
+
+struct scripts;
+
+enum script_action { SCRIPT_SWAP, SCRIPT_SHADOW, SCRIPT_PROMOTE, SCRIPT_ROLLBACK, SCRIPT_DROP };
+
+/* What somebody wants done to one pool's policy. */
+struct script_wish {
+    enum script_action action;
+    char pool[ALACRITY_NAME_BYTES];
+    char *file;      /* swap, shadow: an absolute path, or the name of a stock policy; owned */
+    uint32_t sample; /* shadow: asked for one session of so many */
+    bool automatic;  /* rollback: by scripts.c itself, which says why */
+};
+void script_wish_free(struct script_wish *wish);
+
+/* What is known of the versions of one pool; kept by name over reloads. */
+struct pool_scripts {
+    struct list node;
+    char pool[ALACRITY_NAME_BYTES];
+    struct script_version *current, *previous, *shadow; /* references; the last two may be NULL */
+    bool previous_failed;   /* it was rolled back from: never returned to by itself */
+    uint32_t last_number;
+    uint32_t shadow_sample;
+    uint64_t window_started_ms; /* of the automatic rollback */
+    uint64_t troubles_before;   /* errors, bad answers and overruns by then */
+    bool seen;
+};
+
+struct scripts *scripts_new(struct control *control) __attribute__((warn_unused_result));
+void scripts_free(struct scripts *scripts);
+/* The plan is current in place of another: what the configuration says is each pool's current
+ * version. Shadows are gone. */
+void scripts_switch(struct scripts *scripts, const struct control_plan *plan);
+/* NULL: no such pool, or no scripts. */
+const struct pool_scripts *scripts_of(const struct scripts *scripts, const char *pool);
+
+/* Begins the job, which ends with conductor_job_done. Takes the wish over. One at a time, and no
+ * build meanwhile. */
+void scripts_begin(struct scripts *scripts, struct script_wish *wish);
+
+/* control.c: queues the wish (taken over) behind what was asked for before. */
+void control_script(struct control *control, struct script_wish *wish, reload_done *done,
+                    void *argument);
+
+#endif

@@ -1,0 +1,226 @@
+"""A policy is swapped, shadowed, promoted and rolled back while traffic runs: no session fails, no
+count is lost, what the version before knew is carried over, and what fails goes away by itself."""
+import json
+
+import pytest
+
+from support import (FULL, PATIENCE, Alacrity, Load, Server, ServerProcess, ask, eventually,
+                     free_port, serve_name, web_over)
+
+# Answers the backend at `at`, and counts its picks over versions.
+AT = """
+return { api = 1, kind = "policy", name = "counting", options = { at = { type = "number", default = %d } },
+  new = function(cfg, carry)
+    local picks = carry and carry.picks or 0
+    return {
+      pick = function(self, ctx, pool)
+        if ctx.listener ~= "trial" then
+          picks = picks + 1
+          if picks %% 5 == 0 then print("picks " .. picks) end
+        end
+        return pool[cfg.at]
+      end,
+      snapshot = function(self) return { picks = picks } end,
+    }
+  end }
+"""
+FAILS = """
+return { api = 1, kind = "policy", name = "fails", new = function() return {
+  pick = function(self, ctx, pool)
+    if ctx.listener ~= "trial" then %s end
+    return pool[1]
+  end } end }
+"""
+
+
+def start(port, names="ab", workers=1, policy=None, scripts=None, **lua):
+    servers = [Server(serve_name, name) for name in names]
+    config = {**web_over(servers, port, policy=policy or {"script": "./one.lua"}),
+              "workers": workers, "lua": lua}
+    return Alacrity(config, scripts={"one.lua": AT % 1, "two.lua": AT % 2, **(scripts or {})})
+
+
+def script(balancer, verb, pool, file=None, *more, ok=True):
+    words = [str(balancer.folder / file)] if file and file.endswith(".lua") else [file] if file else []
+    return balancer.admin("script", verb, pool, *words, *more, ok=ok, plain=True)
+
+
+def roles(balancer):
+    versions = balancer.admin("script", "list")["versions"]
+    return {version["role"]: version["version"] for version in versions}
+
+
+def test_swap_carries_over_and_rollback_returns():
+    port = free_port()
+    with start(port) as balancer:
+        assert {ask(port) for _ in range(7)} == {b"a\n"}
+        assert "version 2" in script(balancer, "swap", "app", "two.lua")
+        assert {ask(port) for _ in range(4)} == {b"b\n"}
+        balancer.wait_line("picks 10")
+        assert roles(balancer) == {"current": 2, "previous": 1}
+        assert "version 1" in script(balancer, "rollback", "app")
+        assert {ask(port) for _ in range(5)} == {b"a\n"}
+        balancer.wait_line("picks 15")
+        stats = balancer.at_rest()
+        pool = stats["pools"]["app"]
+        assert pool["sessions_total"] == pool["picks_total"] == 16 and pool["fallbacks_total"] == 0
+        assert pool["versions"]["current"]["number"] == 1
+
+
+def test_a_bad_script_is_refused_and_the_old_one_goes_on():
+    port = free_port()
+    bad = {
+        "syntax.lua": "return {",
+        "kind.lua": AT.replace('"policy"', '"check"') % 1,
+        "new.lua": 'return {api = 1, kind = "policy", name = "x", new = function() error("no") end}',
+        "pick.lua": 'return {api = 1, kind = "policy", name = "x", new = function() return {pick = '
+                    'function() return 7 end} end}',
+        "loop.lua": "while true do end",
+    }
+    with start(port, scripts=bad) as balancer:
+        for name, word in [("syntax.lua", "syntax.lua:1"), ("kind.lua", "this is a check"),
+                           ("new.lua", "no"), ("pick.lua", "number value"),
+                           ("loop.lua", "it was stopped")]:
+            assert word in script(balancer, "swap", "app", name, ok=False)
+        assert "no stock policy 'least-con'" in script(balancer, "swap", "app", "least-con", ok=False)
+        assert "no pool 'ap'" in script(balancer, "swap", "ap", "two.lua", ok=False)
+        assert "no shadow" in script(balancer, "promote", "app", ok=False)
+        assert "no version before" in script(balancer, "rollback", "app", ok=False)
+        assert {ask(port) for _ in range(5)} == {b"a\n"}
+        assert roles(balancer) == {"current": 1}
+
+
+def test_options_are_those_of_the_pool():
+    port = free_port()
+    policy = {"script": "./one.lua", "with": {"at": 2}}
+    other = 'return {api = 1, kind = "policy", name = "x", new = function() return {pick = ' \
+            'function(self, ctx, pool) return pool[1] end} end}'
+    with start(port, policy=policy, scripts={"other.lua": other}) as balancer:
+        assert ask(port) == b"b\n"
+        assert "at" in script(balancer, "swap", "app", "other.lua", ok=False)
+        script(balancer, "swap", "app", "two.lua")
+        assert ask(port) == b"b\n"
+
+
+def test_a_shadow_is_only_counted():
+    port = free_port()
+    with start(port, workers=2) as balancer:
+        assert "version 2" in script(balancer, "shadow", "app", "two.lua")
+        assert {ask(port) for _ in range(20)} == {b"a\n"}
+        balancer.at_rest()
+        answer = balancer.admin("script", "list", "app")
+        shadow = answer["shadows"][0]
+        assert shadow["asked_total"] == 20 and shadow["agreed_total"] == 0
+        assert shadow["failed_total"] == 0 and shadow["worst_backend"] == "b"
+        assert shadow["worst_times_fair"] == 2 and shadow["shadow_ns"] > 0
+        shares = {row["backend"]: row["shadow_picks_total"] for row in answer["shares"]}
+        assert shares == {"a": 0, "b": 20}
+        assert balancer.pool()["versions"]["shadow"]["number"] == 2
+        assert balancer.pool()["shadow"]["asked_total"] == 20
+        assert "shadow version 2" in balancer.get("/")[-1]
+
+        assert "version 2" in script(balancer, "promote", "app")
+        assert {ask(port) for _ in range(10)} == {b"b\n"}
+        assert roles(balancer) == {"current": 2, "previous": 1}
+        assert balancer.admin("script", "list")["shadows"] == []
+
+
+def test_a_shadow_may_do_what_it_wants():
+    """It fails, it runs away, it is sampled, it is dropped: the sessions go where they went."""
+    port = free_port()
+    scripts = {"fails.lua": FAILS % 'error("never")', "loops.lua": FAILS % "while true do end"}
+    with start(port, scripts=scripts) as balancer:
+        for name, sample, asked in [("fails.lua", "1", 12), ("loops.lua", "1", 12),
+                                    ("two.lua", "4", 3)]:
+            script(balancer, "shadow", "app", name, sample)
+            assert {ask(port) for _ in range(12)} == {b"a\n"}
+            balancer.at_rest()
+            shadow = balancer.admin("script", "list")["shadows"][0]
+            assert shadow["asked_total"] == asked
+            assert shadow["failed_total"] == (0 if name == "two.lua" else 12)
+            script(balancer, "drop", "app")
+        pool = balancer.pool()
+        assert pool["fallbacks_total"] == 0 and pool["policy_errors_total"] == 0
+        assert {ask(port) for _ in range(5)} == {b"a\n"}
+
+
+@pytest.mark.parametrize("body,why", [('error("not today")', "failed"), ("return 7", "failed"),
+                                      ("while true do end", "stopped too often")])
+def test_a_version_that_fails_goes_away_by_itself(body, why):
+    port = free_port()
+    with start(port, scripts={"fails.lua": FAILS % body}, rollback_errors=5) as balancer:
+        script(balancer, "swap", "app", "fails.lua")
+        eventually(lambda: ask(port) and roles(balancer) == {"current": 1, "failed": 2},
+                   "it returns to version 1")
+        line = json.loads(balancer.wait_line('"event":"rollback"'))
+        assert why in line["message"] and line["pool"] == "app"
+        before = balancer.pool()["fallbacks_total"]
+        assert {ask(port) for _ in range(10)} == {b"a\n"}
+        assert balancer.pool()["fallbacks_total"] == before
+        web = balancer.at_rest()["listeners"]["web"]
+        assert web["sessions_total"] == web["ended"]["done"], "no session noticed"
+        assert "failed, returned to version 1" in balancer.get("/")[-1]
+
+
+def test_it_returns_after_a_reload_too():
+    """The configuration stays; the pool's policy is the one from before it."""
+    port = free_port()
+    with start(port, scripts={"fails.lua": FAILS % 'error("x")'}, rollback_errors=5) as balancer:
+        ask(port)
+        config = web_over([Server(serve_name, name) for name in "ab"], port,
+                          policy={"script": "./fails.lua"})
+        balancer.reload({**config, "workers": 2, "lua": {"rollback_errors": 5}})
+        eventually(lambda: ask(port) and roles(balancer) == {"current": 1, "failed": 2})
+        assert {ask(port) for _ in range(10)} == {b"a\n"}
+
+
+def test_a_reload_puts_the_configuration_back():
+    port = free_port()
+    with start(port) as balancer:
+        script(balancer, "swap", "app", "two.lua")
+        assert ask(port) == b"b\n"
+        balancer.reload()
+        assert ask(port) == b"a\n"
+        assert roles(balancer) == {"current": 3, "previous": 2}
+        balancer.reload()
+        assert roles(balancer) == {"current": 3, "previous": 2}, "the same text is the same version"
+
+
+def test_the_source_is_kept():
+    """The file may change or go: the version is what was published."""
+    port = free_port()
+    with start(port) as balancer:
+        script(balancer, "swap", "app", "two.lua")
+        (balancer.folder / "one.lua").write_text("gone")
+        assert balancer.admin("script", "show", "app", "1", plain=True) == AT % 1
+        assert balancer.admin("script", "show", "app")["text"] == AT % 2
+        script(balancer, "rollback", "app")
+        assert ask(port) == b"a\n"
+
+
+SWAPS = 1000 if FULL else 60
+
+
+@pytest.mark.heavy
+@pytest.mark.bound(240 if FULL else 90)
+def test_many_swaps_under_load():
+    """500 connections a second and a swap after the other: 0 failed, no growth, counts exact."""
+    servers = [ServerProcess(serve_name, name) for name in "ab"]
+    port = free_port()
+    config = {**web_over(servers, port, policy={"script": "./one.lua"}), "workers": 2}
+    with Alacrity(config, scripts={"one.lua": AT % 1, "two.lua": AT % 2}) as balancer:
+        with Load(lambda _: ask(port) in (b"a\n", b"b\n"), threads=16,
+                  per_second=500 / PATIENCE) as load:
+            for number in range(SWAPS):
+                script(balancer, "swap", "app", ("two.lua", "one.lua")[number % 2])
+                if number == SWAPS // 4:
+                    before = balancer.rss()
+            load.wait_done(200 // PATIENCE)
+        assert load.failures == []
+        stats = balancer.at_rest()
+        pool, web = stats["pools"]["app"], stats["listeners"]["web"]
+        assert pool["fallbacks_total"] == 0
+        assert web["sessions_total"] == web["ended"]["done"] == pool["sessions_total"]
+        assert pool["picks_total"] == pool["sessions_total"]
+        assert balancer.rss() < before + 4096, "KiB"
+        assert pool["versions"]["current"]["number"] == SWAPS + 1
