@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/text.h"
+#include "client_diff.h"
 #include "config/snapshot.h"
 #include "control/commands.h"
 
@@ -207,37 +208,98 @@ static bool hear(int descriptor, int patience_ms, struct text *answer) {
     }
 }
 
-/* Prints what stands after the first line. */
-static int show(const struct text *answer, bool json) {
+/* Takes the first line off. Returns an exit code. */
+static int read_verdict(struct text *answer) {
     size_t ok = answer->length >= 3 && memcmp(answer->bytes, "ok\n", 3) == 0 ? 3 : 0;
     size_t bad = answer->length >= 6 && memcmp(answer->bytes, "error\n", 6) == 0 ? 6 : 0;
     if (ok + bad == 0) {
         fputs("alacrity: what answers at the admin socket is no balancer\n", stderr);
         return EXIT_UNREACHABLE;
     }
-    /* A program that asked for JSON finds its document on stdout, whatever it says. */
-    FILE *out = ok > 0 || json ? stdout : stderr;
-    size_t start = ok + bad, length = answer->length - start;
-    if (fwrite(answer->bytes + start, 1, length, out) != length || fflush(out) != 0) {
-        fprintf(stderr, "alacrity: cannot write the answer: %s\n", strerror(errno));
-        return EXIT_REFUSED;
-    }
+    answer->length -= ok + bad;
+    memmove(answer->bytes, answer->bytes + ok + bad, answer->length + 1);
     return ok > 0 ? EXIT_OK : EXIT_REFUSED;
 }
 
+/* Prints an answer whose verdict was `code`. Returns an exit code. */
+static int show(const struct text *answer, int code, bool json) {
+    /* A program that asked for JSON finds its document on stdout, whatever it says. */
+    FILE *out = code == EXIT_OK || json ? stdout : stderr;
+    if (fwrite(answer->bytes, 1, answer->length, out) != answer->length || fflush(out) != 0) {
+        fprintf(stderr, "alacrity: cannot write the answer: %s\n", strerror(errno));
+        return EXIT_REFUSED;
+    }
+    return code;
+}
+
+/* Asks; the answer without its first line. Returns an exit code; `heard`: there is an answer. */
 static int converse(const struct sockaddr_un *address, const struct text *request, int patience_ms,
-                    bool json) {
-    struct text answer = {0};
+                    struct text *answer, bool *heard) {
     int descriptor = reach(address);
+    *heard = false;
     if (descriptor < 0) {
         return unreachable(address, errno);
     }
     say(descriptor, request);
-    bool heard = hear(descriptor, patience_ms, &answer);
+    bool whole = hear(descriptor, patience_ms, answer);
     int error = errno;
     close(descriptor);
-    int code = heard ? show(&answer, json) : unreachable(address, error);
-    text_free(&answer);
+    if (!whole) {
+        return unreachable(address, error);
+    }
+    int code = read_verdict(answer);
+    *heard = code != EXIT_UNREACHABLE;
+    return code;
+}
+
+/* ---- script diff: two questions, and diff(1) ---- */
+
+/* The source of one version, or why there is none. `heard`: as converse. */
+static int ask_source(const struct sockaddr_un *address, const char *pool, const char *version,
+                      struct text *answer, bool *heard) {
+    struct text request = {0};
+    text_format(&request, "script show %s %s\n", pool, version);
+    if (request.failed) {
+        fputs("alacrity: out of memory\n", stderr);
+        text_free(&request);
+        *heard = false;
+        return EXIT_REFUSED;
+    }
+    int code = converse(address, &request, PATIENCE_MS, answer, heard);
+    text_free(&request);
+    return code;
+}
+
+/* `words` are those behind "script diff". */
+static int compare_versions(const struct sockaddr_un *address, const char *const *words,
+                            uint32_t count) {
+    const char *pool = words[0];
+    const char *names[2] = {count > 1 ? words[1] : "current", count > 2 ? words[2] : "shadow"};
+    struct text sources[2] = {{0}};
+    bool heard[2];
+    int code = ask_source(address, pool, names[0], &sources[0], &heard[0]);
+    if (code == EXIT_OK) {
+        code = ask_source(address, pool, names[1], &sources[1], &heard[1]);
+    }
+    if (code == EXIT_REFUSED && count == 1) { /* there is no shadow: what changed last, then */
+        names[0] = "previous";
+        names[1] = "current";
+        for (int i = 0; i < 2; i++) {
+            text_free(&sources[i]);
+            code = ask_source(address, pool, names[i], &sources[i], &heard[i]);
+            if (code != EXIT_OK) {
+                break;
+            }
+        }
+    }
+    if (code == EXIT_OK) {
+        code = client_diff(names[0], &sources[0], names[1], &sources[1]);
+    } else if (code == EXIT_REFUSED) {
+        const struct text *refusal = sources[1].length > 0 ? &sources[1] : &sources[0];
+        code = show(refusal, EXIT_REFUSED, false);
+    }
+    text_free(&sources[0]);
+    text_free(&sources[1]);
     return code;
 }
 
@@ -306,9 +368,17 @@ int client_main(int argc, char **argv) {
         fputs("alacrity: out of memory\n", stderr);
         code = EXIT_REFUSED;
     }
-    if (code == EXIT_OK) {
-        code = converse(&address, &line, takes_its_time(request.kind) ? -1 : PATIENCE_MS,
-                        options.json);
+    if (code == EXIT_OK && request.kind == COMMAND_SCRIPT_DIFF) {
+        code = compare_versions(&address, request.arguments, request.argument_count);
+    } else if (code == EXIT_OK) {
+        struct text answer = {0};
+        bool heard;
+        code = converse(&address, &line, takes_its_time(request.kind) ? -1 : PATIENCE_MS, &answer,
+                        &heard);
+        if (heard) {
+            code = show(&answer, code, options.json);
+        }
+        text_free(&answer);
     }
     text_free(&line);
     return code;

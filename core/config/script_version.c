@@ -47,7 +47,8 @@ void version_release(struct script_version *version) {
 }
 
 bool version_equal(const struct script_version *a, const struct script_version *b) {
-    if ((a->use.source == NULL) != (b->use.source == NULL) || !value_equal(a->use.with, b->use.with)) {
+    if ((a->use.source == NULL) != (b->use.source == NULL) ||
+        !value_equal(a->use.with, b->use.with)) {
         return false;
     }
     return a->use.source != NULL ? source_equal(a->use.source, b->use.source)

@@ -587,6 +587,10 @@ bool answer_now(struct control *control, const struct request *request, bool jso
         return answer_script_list(control, request, json, out);
     case COMMAND_SCRIPT_SHOW:
         return answer_script_show(control, request, json, out);
+    case COMMAND_SCRIPT_DIFF:
+        answer_message(false, "ask with 'script show' for both versions, and compare them", json,
+                       out);
+        return false;
     case COMMAND_BACKEND_LIST:
         return answer_backend_list(control, request, json, out);
     case COMMAND_BACKEND_DRAIN:

@@ -75,8 +75,9 @@ void carry_gather(struct control *control, carry_done *done, void *argument) {
     if (gather == NULL || count == 0) {
         struct carry_set none = {0};
         if (gather == NULL) {
-            log_limited(LOG_ERROR, "memory", "out of memory: policies begin without what the "
-                                             "versions before them knew");
+            log_limited(LOG_ERROR, "memory",
+                        "out of memory: policies begin without what the "
+                        "versions before them knew");
         }
         free(gather);
         done(argument, &none);

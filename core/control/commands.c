@@ -27,6 +27,8 @@ const struct command commands[COMMAND_COUNT] = {
                              "versions of policies, and how shadows compare"},
     [COMMAND_SCRIPT_SHOW] = {"script", "show", "POOL [VERSION]", 1, 2,
                              "source of a version: current, previous, shadow or its number"},
+    [COMMAND_SCRIPT_DIFF] = {"script", "diff", "POOL [A] [B]", 1, 3,
+                             "what differs between two versions"},
     [COMMAND_SCRIPT_SWAP] = {"script", "swap", "POOL FILE", 2, 2,
                              "build, prove and publish another policy"},
     [COMMAND_SCRIPT_SHADOW] = {"script", "shadow", "POOL FILE [N]", 2, 3,

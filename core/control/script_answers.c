@@ -141,10 +141,8 @@ static void report_shadows(struct report *report, const struct facts *facts,
 static void report_shares(struct report *report, const struct facts *facts,
                           const struct request *request) {
     static const struct report_column columns[] = {
-        {"pool", "shadow of", REPORT_PLAIN},
-        {"backend", "backend", REPORT_PLAIN},
-        {"shadow_picks_total", "picks", REPORT_PLAIN},
-        {"shadow_share", "share", REPORT_PLAIN},
+        {"pool", "shadow of", REPORT_PLAIN},           {"backend", "backend", REPORT_PLAIN},
+        {"shadow_picks_total", "picks", REPORT_PLAIN}, {"shadow_share", "share", REPORT_PLAIN},
         {"fair_share", "by weight", REPORT_PLAIN},
     };
     report_table(report, "shares", REPORT_COLUMNS(columns));

@@ -1,6 +1,7 @@
 /* The versions of policies and what happens to them; see scripts.h. The walk of a swap:
  *
- *   scripts_begin -> carry_gather (workers) -> build_policies (builder: one for every worker, proved)
+ *   scripts_begin -> carry_gather (workers) -> build_policies (builder: one for every worker,
+ * proved)
  *       -> on_built -> worker_install on every worker -> on_installed, when the last has
  *       -> free_replaced (builder) -> finished -> conductor_job_done
  *
@@ -121,9 +122,9 @@ static void switch_pool(struct scripts *scripts, const struct control_plan *plan
         pool = pool_scripts_new(scripts, configured->config->name);
     }
     struct script_version *version =
-        pool == NULL ? NULL
-                     : version_new(plan->snapshot, &configured->config->policy, NULL, NULL,
-                                   "configuration");
+        pool == NULL
+            ? NULL
+            : version_new(plan->snapshot, &configured->config->policy, NULL, NULL, "configuration");
     if (version == NULL) {
         return;
     }
@@ -355,8 +356,8 @@ static void on_built(struct mail *mail, void *owner) {
         mail->deliver = drop_built;
         builder_post(job->scripts->control->builder, mail);
     } else {
-        install_everywhere(job, job->wish->action == SCRIPT_SHADOW ? INSTALL_SHADOW
-                                                                   : INSTALL_CURRENT);
+        install_everywhere(job,
+                           job->wish->action == SCRIPT_SHADOW ? INSTALL_SHADOW : INSTALL_CURRENT);
     }
 }
 
@@ -384,9 +385,9 @@ static struct script_version *wanted_version(const struct job *job, char *error,
     switch (wish->action) {
     case SCRIPT_SWAP:
     case SCRIPT_SHADOW:
-        return version_new(job->scripts->control->plan->snapshot, &job->control_pool->config->policy,
-                           wish->file, is_path ? wish->file : NULL,
-                           wish->action == SCRIPT_SWAP ? "swap" : "shadow");
+        return version_new(
+            job->scripts->control->plan->snapshot, &job->control_pool->config->policy, wish->file,
+            is_path ? wish->file : NULL, wish->action == SCRIPT_SWAP ? "swap" : "shadow");
     case SCRIPT_ROLLBACK:
         version = pool->previous;
         snprintf(error, error_bytes, "pool %s has no version before the current one", wish->pool);

@@ -27,7 +27,7 @@ struct pool_scripts {
     struct list node;
     char pool[ALACRITY_NAME_BYTES];
     struct script_version *current, *previous, *shadow; /* references; the last two may be NULL */
-    bool previous_failed;   /* it was rolled back from: never returned to by itself */
+    bool previous_failed; /* it was rolled back from: never returned to by itself */
     uint32_t last_number;
     uint32_t shadow_sample;
     uint64_t window_started_ms; /* of the automatic rollback */

@@ -224,3 +224,19 @@ def test_many_swaps_under_load():
         assert pool["picks_total"] == pool["sessions_total"]
         assert balancer.rss() < before + 4096, "KiB"
         assert pool["versions"]["current"]["number"] == SWAPS + 1
+
+
+def test_diff():
+    port = free_port()
+    with start(port) as balancer:
+        script(balancer, "shadow", "app", "two.lua")
+        shown = balancer.admin("script", "diff", "app", plain=True)
+        assert "--- current" in shown and "+++ shadow" in shown
+        assert "default = 1" in shown and "default = 2" in shown
+        script(balancer, "promote", "app")
+        shown = balancer.admin("script", "diff", "app", plain=True)
+        assert "--- previous" in shown and "+++ current" in shown
+        assert balancer.admin("script", "diff", "app", "current", "current", plain=True) == ""
+        assert "no such version" in balancer.admin("script", "diff", "app", "9", "8", ok=False,
+                                                   plain=True)
+        assert "no such pool" in balancer.admin("script", "diff", "ap", ok=False, plain=True)
