@@ -108,8 +108,14 @@ static void accept_batch(struct data_plane *plane, struct worker_listener *liste
 
 static void listener_on_accept(struct ev_loop *loop, struct ev_io *io, int events) {
     (void)loop;
-    (void)events;
     struct listener *listener = container_of(io, struct listener, io);
+    if ((events & EV_ERROR) != 0) {
+        /* The kernel would not watch it (no memory, or too many), and libev has stopped it. */
+        log_limited(LOG_ERROR, "accept", "listener %s: cannot wait for connections, trying again",
+                    listener->config->config->name);
+        pause_accepting(listener->plane);
+        return;
+    }
     accept_batch(listener->plane, listener->config, io->fd, ACCEPTS_PER_TURN);
 }
 
