@@ -173,8 +173,9 @@ void listener_accept_leftovers(struct data_plane *plane, const struct worker_pla
     list_each(node, &plane->listeners) {
         struct listener *listener = container_of(node, struct listener, node);
         if (!plan_has_socket(next, listener->io.fd)) {
+            /* Linux lets one more wait than the backlog says. */
             accept_batch(plane, listener->config, listener->io.fd,
-                         (int)listener->config->config->backlog);
+                         (int)listener->config->config->backlog + 1);
         }
     }
 }

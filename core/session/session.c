@@ -386,9 +386,11 @@ void session_close(struct session *session, enum session_reason reason) {
         log_end(session, reason);
     }
     ev_timer_stop(plane->loop, &session->timer);
-    /* When descriptors or memory are short, this one's are given back at once instead. */
-    if (reason == REASON_NO_BACKEND || reason == REASON_CONNECT_FAILED) {
-        farewell_begin(plane, session->client.io.fd); /* never relayed: nothing watches it */
+    /* Never relayed, so nothing watches it yet, and the client was told nothing. When descriptors
+     * or memory are short, this one's are given back at once instead. */
+    if (session->state == SESSION_DIALLING && reason != REASON_OUT_OF_DESCRIPTORS &&
+        reason != REASON_OUT_OF_MEMORY) {
+        farewell_begin(plane, session->client.io.fd);
         session->client.io.fd = -1;
     }
     bool cut = cuts_streams(session, reason);

@@ -42,7 +42,6 @@ struct data_plane {
     uint32_t farewell_count;
     char *scratch; /* RELAY_SCRATCH_BYTES, shared by all sessions between two calls */
     uint64_t next_session;
-    bool draining;
 
     /* Set by the worker. */
     void (*on_plan_unused)(struct data_plane *plane, struct worker_plan *plan);

@@ -133,15 +133,18 @@ START_TEST(shortage_ends_the_session_and_is_not_the_backends_failure) {
                  {ENFILE, REASON_OUT_OF_DESCRIPTORS},
                  {ENOBUFS, REASON_OUT_OF_MEMORY},
                  {ENOMEM, REASON_OUT_OF_MEMORY}};
+    struct session *session = dialling_session();
+    tcp_pair(&client, &session->client.io.fd);
     bool in_connect = _i >= 4;
     socket_error = in_connect ? 0 : cases[_i % 4].error;
     connect_error = cases[_i % 4].error;
     connects_that_fail = in_connect ? 1 : 0;
-    struct session *session = dialling_session();
     session->dial->pool = &worker_pool;
     dial_next(session);
     ck_assert_int_eq(session->state, SESSION_CLOSED);
     ck_assert_uint_eq(ended(cases[_i % 4].reason), 1);
+    char byte;
+    ck_assert_int_eq(recv(client, &byte, 1, 0), 0);
     ck_assert_uint_eq(counter_get(&worker_pool.row->retries), 0);
     expect_blameless(slots[0]);
     expect_blameless(slots[1]);
@@ -192,29 +195,58 @@ START_TEST(a_connect_that_cannot_be_watched_is_our_shortage) {
 }
 END_TEST
 
-START_TEST(a_listening_socket_that_cannot_be_watched_is_tried_again) {
-    struct listener_config web = {.name = "web"};
-    struct worker_listener relay = {.config = &web,
-                                    .facts = listener,
-                                    .row = arena_listener_row(arena, listener, 0),
-                                    .pool = &worker_pool,
-                                    .socket_count = 1,
-                                    .sockets = &listening};
+/* A listener on the backends' address, which then serves itself. */
+static struct listener_config web = {.name = "web", .backlog = 5};
+static struct worker_listener relay;
+
+static void open_listener(void) {
+    relay = (struct worker_listener){.config = &web,
+                                     .facts = listener,
+                                     .row = arena_listener_row(arena, listener, 0),
+                                     .pool = &worker_pool,
+                                     .socket_count = 1,
+                                     .sockets = &listening};
     ck_assert_int_eq(fcntl(listening, F_SETFL, O_NONBLOCK), 0);
     plan.listener_count = 1;
     plan.listeners = &relay;
     plane.plan = &plan;
-    watch_fails = true;
     listener_open_all(&plane);
+}
+
+static int visitor(void) {
+    int descriptor = socket(AF_INET, SOCK_STREAM, 0);
+    struct address *address = &backends[0].address;
+    ck_assert_int_eq(connect(descriptor, &address->any, address->length), 0);
+    return descriptor;
+}
+
+START_TEST(a_listening_socket_that_cannot_be_watched_is_tried_again) {
+    watch_fails = true;
+    open_listener();
     turn();
     watch_fails = false;
-    client = socket(AF_INET, SOCK_STREAM, 0);
-    struct address *address = &backends[0].address;
-    ck_assert_int_eq(connect(client, &address->any, address->length), 0);
+    client = visitor();
     while (counter_get(&relay.row->sessions_total) == 0) {
         ev_run(loop, EVRUN_ONCE);
     }
     listener_close_all(&plane);
+}
+END_TEST
+
+START_TEST(everybody_in_a_full_queue_is_accepted_before_it_goes) {
+    connect_error = ECONNREFUSED;
+    int visitors[6]; /* a queue of 5 has room for 6 */
+    for (int i = 0; i < 6; i++) {
+        visitors[i] = visitor();
+    }
+    open_listener();
+    connects_that_fail = 100; /* the sessions' own */
+    listener_accept_leftovers(&plane, NULL);
+    listener_close_all(&plane);
+    ck_assert_uint_eq(counter_get(&relay.row->sessions_total), 6);
+    for (int i = 0; i < 6; i++) {
+        close(visitors[i]);
+    }
 }
 END_TEST
 
@@ -228,6 +260,7 @@ int main(void) {
     tcase_add_test(cases, a_refused_connect_is_the_backends_failure);
     tcase_add_test(cases, a_connect_that_cannot_be_watched_is_our_shortage);
     tcase_add_test(cases, a_listening_socket_that_cannot_be_watched_is_tried_again);
+    tcase_add_test(cases, everybody_in_a_full_queue_is_accepted_before_it_goes);
     suite_add_tcase(suite, cases);
     return run_suite(suite);
 }
