@@ -252,21 +252,15 @@ static bool add_pool(struct builder *builder, struct worker_plan *plan, uint32_t
     return pool->current.policy != NULL;
 }
 
-static bool add_listener(struct builder *builder, struct worker_plan *plan, uint32_t worker,
+static void add_listener(struct builder *builder, struct worker_plan *plan, uint32_t worker,
                          const struct control_listener *source) {
     struct worker_listener *listener = &plan->listeners[plan->listener_count];
-    listener->sockets =
-        calloc((size_t)source->config->bind_count * ARENA_WORKERS, sizeof(*listener->sockets));
-    if (listener->sockets == NULL) {
-        return false;
-    }
     listener->config = source->config;
     listener->facts = source->facts;
     listener->row = arena_listener_row(builder->arena, source->facts, worker);
     listener->pool = &plan->pools[source->config->pool];
     atomic_fetch_add_explicit(&source->facts->references, 1, memory_order_relaxed);
     plan->listener_count++;
-    return true;
 }
 
 /* The plan of one worker. A worker that is not wanted any more gets an empty one. */
@@ -301,8 +295,7 @@ static struct worker_plan *make_worker_plan(struct builder *builder,
     }
     for (uint32_t i = 0; ok && i < control_plan->listener_count; i++) {
         if (control_plan->listeners[i].config->pool >= 0) {
-            ok = add_listener(builder, plan, worker, &control_plan->listeners[i]) ||
-                 out_of_memory(snapshot, messages);
+            add_listener(builder, plan, worker, &control_plan->listeners[i]);
         }
     }
     if (!ok) {
@@ -312,26 +305,66 @@ static struct worker_plan *make_worker_plan(struct builder *builder,
     return plan;
 }
 
+static bool add_socket(int **sockets, uint32_t *count, int socket) {
+    int *more = reallocarray(*sockets, *count + 1, sizeof(*more));
+    if (more == NULL) {
+        return false;
+    }
+    more[(*count)++] = socket;
+    *sockets = more;
+    return true;
+}
+
 /* Gives a bound address's sockets to those who accept on them: a service's to control, a relay's
- * spread over the workers (a unix socket is everybody's). */
-static void share_sockets(struct build *build, uint32_t listener_index, uint32_t relay_index,
+ * spread over the workers (a unix socket is everybody's). False: out of memory. */
+static bool share_sockets(struct build *build, uint32_t listener_index, uint32_t relay_index,
                           const struct bound *bound) {
     struct control_listener *listener = &build->control_plan->listeners[listener_index];
-    if (listener->config->pool < 0) {
-        for (uint32_t i = 0; i < bound->count; i++) {
-            listener->sockets[listener->socket_count++] = bound->sockets[i];
-        }
-        return;
-    }
     uint32_t workers = build->control_plan->snapshot->workers;
-    for (uint32_t worker = 0; worker < workers; worker++) {
+    bool ok = true;
+    for (uint32_t i = 0; i < bound->count && listener->config->pool < 0; i++) {
+        ok = ok && add_socket(&listener->sockets, &listener->socket_count, bound->sockets[i]);
+    }
+    for (uint32_t worker = 0; worker < workers && listener->config->pool >= 0; worker++) {
         struct worker_listener *relay = &build->plans[worker]->listeners[relay_index];
         for (uint32_t i = 0; i < bound->count; i++) {
             if (bound->count == 1 || i % workers == worker) {
-                relay->sockets[relay->socket_count++] = bound->sockets[i];
+                ok = ok && add_socket(&relay->sockets, &relay->socket_count, bound->sockets[i]);
             }
         }
     }
+    return ok || out_of_memory(build->control_plan->snapshot, &build->messages);
+}
+
+/* Opens and shares what one listener binds. */
+static bool open_binds(struct builder *builder, struct build *build, uint32_t listener_index,
+                       uint32_t relay_index) {
+    const struct listener_config *config = build->control_plan->listeners[listener_index].config;
+    uint32_t sockets = config->pool < 0 ? 1 : build->control_plan->snapshot->workers;
+    bool ok = true;
+    for (uint32_t k = 0; k < config->bind_count; k++) {
+        struct bound *bound = listening_want(&builder->listening, &config->binds[k],
+                                             config->backlog, sockets, &build->messages);
+        ok = bound != NULL && share_sockets(build, listener_index, relay_index, bound) && ok;
+    }
+    return ok;
+}
+
+/* What was bound before and is covered by a wildcard now goes on as part of it. */
+static bool keep_covered(struct builder *builder, struct build *build, uint32_t listener_index,
+                         uint32_t relay_index) {
+    const struct listener_config *config = build->control_plan->listeners[listener_index].config;
+    uint32_t sockets = config->pool < 0 ? 1 : build->control_plan->snapshot->workers;
+    for (uint32_t k = 0; k < config->bind_count; k++) {
+        const struct bound *bound;
+        while ((bound = listening_keep_covered(&builder->listening, &config->binds[k].address,
+                                               config->backlog, sockets)) != NULL) {
+            if (!share_sockets(build, listener_index, relay_index, bound)) {
+                return false;
+            }
+        }
+    }
+    return true;
 }
 
 static bool open_sockets(struct builder *builder, struct build *build) {
@@ -339,25 +372,13 @@ static bool open_sockets(struct builder *builder, struct build *build) {
     bool ok = true;
     uint32_t relay_index = 0;
     for (uint32_t i = 0; i < plan->listener_count; i++) {
-        const struct listener_config *config = plan->listeners[i].config;
-        if (config->pool < 0) {
-            plan->listeners[i].sockets = calloc((size_t)config->bind_count * ARENA_WORKERS,
-                                                sizeof(*plan->listeners[i].sockets));
-            if (plan->listeners[i].sockets == NULL) {
-                return out_of_memory(plan->snapshot, &build->messages);
-            }
-        }
-        for (uint32_t k = 0; k < config->bind_count; k++) {
-            uint32_t wanted = config->pool < 0 ? 1 : plan->snapshot->workers;
-            struct bound *bound = listening_want(&builder->listening, &config->binds[k],
-                                                 config->backlog, wanted, &build->messages);
-            if (bound == NULL) {
-                ok = false;
-            } else if (ok) {
-                share_sockets(build, i, relay_index, bound);
-            }
-        }
-        relay_index += config->pool >= 0 ? 1 : 0;
+        ok = open_binds(builder, build, i, relay_index) && ok;
+        relay_index += plan->listeners[i].config->pool >= 0 ? 1 : 0;
+    }
+    relay_index = 0;
+    for (uint32_t i = 0; ok && i < plan->listener_count; i++) {
+        ok = keep_covered(builder, build, i, relay_index);
+        relay_index += plan->listeners[i].config->pool >= 0 ? 1 : 0;
     }
     if (ok && !listening_listen(&builder->listening)) {
         messages_add(&build->messages, (struct position){.file = plan->snapshot->file},

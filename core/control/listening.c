@@ -2,6 +2,7 @@
 #include "control/listening.h"
 
 #include <errno.h>
+#include <ifaddrs.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,16 +108,102 @@ static int open_bound(const struct address *address, bool shared) {
     return descriptor;
 }
 
-/* A SO_REUSEPORT socket can be bound beside that of another process of the same user, which would
- * then silently take half of the connections: so look with an ordinary one first. */
-static bool address_is_free(const struct address *address) {
-    int probe = open_bound(address, false);
-    if (probe < 0) {
+static struct bound *find(struct listening *listening, const struct address *address) {
+    list_each(node, &listening->bounds) {
+        if (address_equal(&bound_of(node)->address, address)) {
+            return bound_of(node);
+        }
+    }
+    return NULL;
+}
+
+/* ---- an address in use by others ---- */
+
+static bool is_wildcard(const struct address *address) {
+    switch (address->any.sa_family) {
+    case AF_INET:
+        return address->v4.sin_addr.s_addr == htonl(INADDR_ANY);
+    case AF_INET6:
+        return IN6_IS_ADDR_UNSPECIFIED(&address->v6.sin6_addr);
+    default:
         return false;
     }
-    close(probe);
-    return true;
 }
+
+/* Is the one the wildcard of the other's port? All our IPv6 sockets are IPV6_V6ONLY. */
+static bool covers(const struct address *wildcard, const struct address *address) {
+    return is_wildcard(wildcard) && !is_wildcard(address) &&
+           wildcard->any.sa_family == address->any.sa_family &&
+           address_port(wildcard) == address_port(address);
+}
+
+static bool overlaps_ours(struct listening *listening, const struct address *address) {
+    list_each(node, &listening->bounds) {
+        const struct address *ours = &bound_of(node)->address;
+        if (covers(ours, address) || covers(address, ours)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* 0, or why it cannot be bound. */
+static int try_bind(const struct address *address, bool shared) {
+    int probe = open_bound(address, shared);
+    if (probe < 0) {
+        return errno;
+    }
+    close(probe);
+    return 0;
+}
+
+/* Has somebody else one of the machine's addresses at the wildcard's port? Those we listen on
+ * already would only collide with ourselves. */
+static bool is_taken_in_part(struct listening *listening, const struct address *wildcard) {
+    struct ifaddrs *interfaces;
+    if (getifaddrs(&interfaces) != 0) {
+        return false;
+    }
+    bool taken = false;
+    for (struct ifaddrs *at = interfaces; at != NULL && !taken; at = at->ifa_next) {
+        if (at->ifa_addr == NULL || at->ifa_addr->sa_family != wildcard->any.sa_family) {
+            continue;
+        }
+        struct address one = {.length = wildcard->length};
+        memcpy(&one.any, at->ifa_addr, wildcard->length);
+        if (one.any.sa_family == AF_INET) {
+            one.v4.sin_port = wildcard->v4.sin_port;
+        } else {
+            one.v6.sin6_port = wildcard->v6.sin6_port;
+        }
+        taken = find(listening, &one) == NULL && try_bind(&one, false) == EADDRINUSE;
+    }
+    freeifaddrs(interfaces);
+    return taken;
+}
+
+/* A SO_REUSEPORT socket can be bound beside that of another process of the same user, which would
+ * then silently take part of the connections: so look with an ordinary one first. 0: nobody there.
+ *
+ * Where a wildcard and one of its addresses meet in our own sockets (127.0.0.1:80 becomes *:80 in a
+ * reload, or the other way) an ordinary one would collide with ourselves. A SO_REUSEPORT one then
+ * notices all but the SO_REUSEPORT sockets of the same user; those show on an address of the
+ * machine that is not ours yet. What cannot be noticed is such a socket
+ *  - on *:80, or on the address itself, when we come from *:80;
+ *  - on *:80, when every address of the machine is ours already;
+ *  - on an address that no interface has, such as 127.0.0.2. */
+static int in_use(struct listening *listening, const struct address *address) {
+    if (!overlaps_ours(listening, address)) {
+        return try_bind(address, false);
+    }
+    int error = try_bind(address, true);
+    if (error == 0 && is_wildcard(address) && is_taken_in_part(listening, address)) {
+        error = EADDRINUSE;
+    }
+    return error;
+}
+
+/* ---- opening, continued ---- */
 
 /* Removes a socket file that nobody answers any more. */
 static void remove_stale(const struct address *address) {
@@ -162,15 +249,6 @@ static void explain(const struct bind_config *bind, int error, struct messages *
     }
 }
 
-static struct bound *find(struct listening *listening, const struct address *address) {
-    list_each(node, &listening->bounds) {
-        if (address_equal(&bound_of(node)->address, address)) {
-            return bound_of(node);
-        }
-    }
-    return NULL;
-}
-
 /* False: errno. */
 static bool open_missing(struct bound *bound, uint32_t count, uint32_t backlog) {
     bound->backlog = backlog;
@@ -207,11 +285,13 @@ struct bound *listening_want(struct listening *listening, const struct bind_conf
     bool local = bind->address.any.sa_family == AF_UNIX;
     struct bound *bound = find(listening, &bind->address);
     if (bound == NULL) {
+        int error = local ? 0 : in_use(listening, &bind->address);
+        if (error != 0) {
+            explain(bind, error, messages);
+            return NULL;
+        }
         if (local) {
             remove_stale(&bind->address);
-        } else if (!address_is_free(&bind->address)) {
-            explain(bind, errno, messages);
-            return NULL;
         }
         bound = calloc(1, sizeof(*bound));
         if (bound == NULL) {
@@ -232,4 +312,18 @@ struct bound *listening_want(struct listening *listening, const struct bind_conf
         return NULL;
     }
     return bound;
+}
+
+struct bound *listening_keep_covered(struct listening *listening, const struct address *address,
+                                     uint32_t backlog, uint32_t workers) {
+    list_each(node, &listening->bounds) {
+        struct bound *bound = bound_of(node);
+        if (!bound->wanted && bound->published_count > 0 && covers(address, &bound->address)) {
+            bound->wanted = true;
+            /* Without one for each worker, some workers get no clients of that address. */
+            (void)open_missing(bound, workers, backlog);
+            return bound;
+        }
+    }
+    return NULL;
 }

@@ -4,7 +4,9 @@
  * A socket outlives configurations: it is closed only when a published configuration no longer
  * names its address, after every worker has let go of it. One SO_REUSEPORT socket per worker; when
  * workers become fewer their sockets are spread over the rest, because closing one would drop the
- * handshakes that wait in its queue. */
+ * handshakes that wait in its queue. For the same reason an address whose wildcard takes its place
+ * (127.0.0.1:80 becomes *:80) keeps its sockets: the kernel prefers the exact address, so clients
+ * would go on to wait there until the very moment it is closed. */
 #ifndef CONTROL_LISTENING_H
 #define CONTROL_LISTENING_H
 
@@ -38,6 +40,10 @@ void listening_begin(struct listening *listening);
 /* The sockets of that address, opened as far as they are missing. NULL: messages. */
 struct bound *listening_want(struct listening *listening, const struct bind_config *bind,
                              uint32_t backlog, uint32_t workers, struct messages *messages);
+/* When all that the build names was wanted: the next address that this wildcard covers and the
+ * published configuration has, now wanted as a part of the wildcard. NULL: no more. */
+struct bound *listening_keep_covered(struct listening *listening, const struct address *address,
+                                     uint32_t backlog, uint32_t workers);
 /* Every address of the build could be had: makes its sockets listen. Not before, because a
  * listening SO_REUSEPORT socket gets its share of the clients at once, and closing it would drop
  * them. False: errno. */

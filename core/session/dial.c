@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "session/session.h"
 
 static uint64_t clock_ns(void) {
@@ -145,32 +146,34 @@ static bool reserve(struct slot *slot) {
     return false;
 }
 
-/* Is this our own shortage, not the backend's fault? */
-static bool is_local_shortage(int error) {
-    return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM ||
-           error == EADDRNOTAVAIL;
-}
-
-/* Gives the slot up after a failed attempt. */
-static void attempt_failed(struct session *session, int error) {
+/* Our own shortage is not counted against the backend: it shows in the log and in how the session
+ * ends. */
+static void count_failure(struct session *session, int error) {
     struct slot *slot = session->slot;
     struct data_plane *plane = session->plane;
-    session->dial->last_error = error;
-    counter_add(&session->slot_row->connect_failures, 1);
-    if (error == ETIMEDOUT) {
+    switch (error) {
+    case EMFILE:
+    case ENFILE:
+        log_limited(LOG_ERROR, "dial", "out of descriptors, none is left to dial with");
+        return;
+    case ENOBUFS:
+    case ENOMEM:
+        log_limited(LOG_ERROR, "dial", "out of memory, no connection can be opened");
+        return;
+    case EADDRNOTAVAIL:
+        log_limited(LOG_ERROR, "dial", "no local port (or address) is left to reach %s",
+                    slot->script.name);
+        return;
+    case ETIMEDOUT:
         counter_add(&session->slot_row->connect_timeouts, 1);
+        break;
+    default:
+        break;
     }
+    counter_add(&session->slot_row->connect_failures, 1);
     uint32_t limit = session->dial->pool->config->suspect_after;
-    if (limit > 0 && !is_local_shortage(error) && slot_connect_failed(slot, session->pool, limit)) {
+    if (limit > 0 && slot_connect_failed(slot, session->pool, limit)) {
         plane->on_suspect(plane, slot);
-    }
-    session->slot = NULL;
-    session->slot_row = NULL;
-    atomic_fetch_sub_explicit(&slot->script.view.active, 1, memory_order_release);
-    if (session->backend.io.fd >= 0) {
-        ev_io_stop(plane->loop, &session->backend.io);
-        close(session->backend.io.fd);
-        session->backend.io.fd = -1;
     }
 }
 
@@ -178,6 +181,38 @@ static void attempt_failed(struct session *session, int error) {
 static bool may_retry(const struct session *session) {
     const struct dial *dial = session->dial;
     return dial->attempts <= dial->pool->config->retries && dial->attempts < VIEW_TRIED_MAX;
+}
+
+/* Gives the slot up. True: the next backend may be tried. False: session closed. */
+static bool attempt_failed(struct session *session, int error) {
+    struct slot *slot = session->slot;
+    session->dial->last_error = error;
+    count_failure(session, error);
+    session->slot = NULL;
+    session->slot_row = NULL;
+    atomic_fetch_sub_explicit(&slot->script.view.active, 1, memory_order_release);
+    if (session->backend.io.fd >= 0) {
+        ev_io_stop(session->plane->loop, &session->backend.io);
+        close(session->backend.io.fd);
+        session->backend.io.fd = -1;
+    }
+    switch (error) {
+    case EMFILE:
+    case ENFILE:
+        session_close(session, REASON_OUT_OF_DESCRIPTORS);
+        return false;
+    case ENOBUFS:
+    case ENOMEM:
+        session_close(session, REASON_OUT_OF_MEMORY);
+        return false;
+    default: /* also EADDRNOTAVAIL: local ports are counted for each destination */
+        break;
+    }
+    if (may_retry(session)) {
+        return true;
+    }
+    session_close(session, REASON_CONNECT_FAILED);
+    return false;
 }
 
 void dial_next(struct session *session) {
@@ -212,44 +247,34 @@ void dial_next(struct session *session) {
             session_arm_timer(session);
             return;
         }
-        attempt_failed(session, error);
-        if (error == EMFILE || error == ENFILE) {
-            session_close(session, REASON_OUT_OF_DESCRIPTORS);
+        if (!attempt_failed(session, error)) {
             return;
         }
-        if (!may_retry(session)) {
-            session_close(session, REASON_CONNECT_FAILED);
-            return;
-        }
-    }
-}
-
-static void retry_or_close(struct session *session, int error) {
-    attempt_failed(session, error);
-    if (may_retry(session)) {
-        dial_next(session);
-    } else {
-        session_close(session, REASON_CONNECT_FAILED);
     }
 }
 
 void dial_timed_out(struct session *session) {
-    retry_or_close(session, ETIMEDOUT);
+    if (attempt_failed(session, ETIMEDOUT)) {
+        dial_next(session);
+    }
 }
 
 static void on_writable(struct ev_loop *loop, struct ev_io *io, int events) {
-    (void)events;
+    (void)loop;
     struct session *session = container_of(io, struct side, io)->session;
     int error = 0;
     socklen_t length = sizeof(error);
-    if (getsockopt(io->fd, SOL_SOCKET, SO_ERROR, &error, &length) != 0) {
+    if ((events & EV_ERROR) != 0) { /* the kernel would not watch it: no memory, or too many */
+        error = ENOMEM;
+    } else if (getsockopt(io->fd, SOL_SOCKET, SO_ERROR, &error, &length) != 0) {
         error = errno;
     }
     if (error != 0) {
-        retry_or_close(session, error);
+        if (attempt_failed(session, error)) {
+            dial_next(session);
+        }
         return;
     }
-    (void)loop;
     ev_tstamp took = session->plane->now - session->dial->started;
     slot_connected(session->slot, (float)(took * 1000));
     relay_start(session);

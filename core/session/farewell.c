@@ -44,9 +44,8 @@ static bool discard(struct data_plane *plane, int descriptor) {
 
 static void on_readable(struct ev_loop *loop, struct ev_io *io, int events) {
     (void)loop;
-    (void)events;
     struct farewell *farewell = container_of(io, struct farewell, io);
-    if (discard(farewell->plane, io->fd)) {
+    if ((events & EV_ERROR) != 0 || discard(farewell->plane, io->fd)) {
         end(farewell);
     }
 }

@@ -108,8 +108,14 @@ static void accept_batch(struct data_plane *plane, struct worker_listener *liste
 
 static void listener_on_accept(struct ev_loop *loop, struct ev_io *io, int events) {
     (void)loop;
-    (void)events;
     struct listener *listener = container_of(io, struct listener, io);
+    if ((events & EV_ERROR) != 0) {
+        /* The kernel would not watch it (no memory, or too many), and libev has stopped it. */
+        log_limited(LOG_ERROR, "accept", "listener %s: cannot wait for connections, trying again",
+                    listener->config->config->name);
+        pause_accepting(listener->plane);
+        return;
+    }
     accept_batch(listener->plane, listener->config, io->fd, ACCEPTS_PER_TURN);
 }
 
@@ -167,8 +173,9 @@ void listener_accept_leftovers(struct data_plane *plane, const struct worker_pla
     list_each(node, &plane->listeners) {
         struct listener *listener = container_of(node, struct listener, node);
         if (!plan_has_socket(next, listener->io.fd)) {
+            /* Linux lets one more wait than the backlog says. */
             accept_batch(plane, listener->config, listener->io.fd,
-                         (int)listener->config->config->backlog);
+                         (int)listener->config->config->backlog + 1);
         }
     }
 }

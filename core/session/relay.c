@@ -9,11 +9,17 @@
  * reset becomes a reset. When writing to a side fails ("broken"), what it sent before is still
  * delivered, and what its peer goes on sending is thrown away: a server may answer and close while
  * the client is still uploading, and unread bytes would turn our close into a reset that takes the
- * answer with it.
+ * answer with it. For the same reason the reset waits until the peer has the whole answer.
+ *
+ * A side whose stream ended is not watched (it would be readable for ever), so nothing tells when
+ * it is reset later: relay_look asks, about every second, while there is such a side.
  */
 #include <errno.h>
+#include <linux/sockios.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "session/session.h"
@@ -64,24 +70,49 @@ static void count_bytes(struct side *from, size_t bytes) {
     }
 }
 
+/* Is something on its way to the side that it has not acknowledged? */
+static bool is_on_its_way(const struct side *to) {
+    int bytes = 0;
+    return ioctl(to->io.fd, SIOCOUTQ, &bytes) == 0 && bytes > 0;
+}
+
+static void set_broken(struct side *side) {
+    side->broken = true;
+    free(side->pending);
+    side->pending = NULL;
+}
+
+/* Nothing comes from the side any more, and nothing reaches it. Its peer is reset as soon as it has
+ * all that the side sent; until then relay_look comes back here. False: session closed. */
+static bool side_died(struct side *dead) {
+    if (!dead->peer->broken && is_on_its_way(dead->peer)) {
+        session_arm_timer(dead->session);
+        return true;
+    }
+    session_close(dead->session, reset_reason(dead));
+    return false;
+}
+
 /* Everything read from `from` has been written: closes what can be closed. False: session closed.
  */
 static bool pass_end_on(struct side *from) {
     struct side *to = from->peer;
     struct session *session = from->session;
-    if (from->broken) {
-        session_close(session, reset_reason(from));
-        return false;
-    }
     if (to->broken) {
         return true; /* it ends when what it sent is delivered */
     }
-    if (to->read_closed) {
+    if (to->read_closed && !from->broken) {
         session_close(session, REASON_DONE);
         return false;
     }
-    /* Fails only when the peer is gone already; its reading end reports that. */
-    (void)shutdown(to->io.fd, SHUT_WR);
+    if (!from->cut) {
+        /* Fails only when the peer is gone already; its reading end reports that. */
+        (void)shutdown(to->io.fd, SHUT_WR);
+    }
+    if (from->broken) {
+        return side_died(from);
+    }
+    session_arm_timer(session); /* for relay_look */
     return true;
 }
 
@@ -89,18 +120,27 @@ static bool pass_end_on(struct side *from) {
  * tcp(7): EPIPE is a reset after its orderly end, everything else an abort. False: session closed.
  */
 static bool side_broke(struct side *to, int error) {
-    struct session *session = to->session;
-    if (error != EPIPE || to->read_closed) {
-        session->carry_reset = true;
-    }
+    set_broken(to);
     if (to->read_closed) {
-        session_close(session, reset_reason(to));
-        return false;
+        return side_died(to);
     }
-    to->broken = true;
-    free(to->pending);
-    to->pending = NULL;
+    to->cut = error != EPIPE;
     return true;
+}
+
+/* What to do when send() said no. False: session closed. */
+static bool sending_failed(struct side *to, int error) {
+    switch (error) {
+    case EAGAIN:
+    case EINTR:
+        return true;
+    case ENOBUFS: /* the socket stays writable all the while: waiting for that would spin */
+    case ENOMEM:
+        session_close(to->session, REASON_OUT_OF_MEMORY);
+        return false;
+    default:
+        return side_broke(to, error);
+    }
 }
 
 /* Sends as much as the receiver takes; the rest becomes its pending bytes. False: session closed.
@@ -108,8 +148,11 @@ static bool side_broke(struct side *to, int error) {
 static bool deliver(struct side *to, const char *bytes, size_t length) {
     ssize_t sent = send(to->io.fd, bytes, length, MSG_NOSIGNAL);
     if (sent < 0) {
-        if (errno != EAGAIN && errno != EINTR && errno != ENOBUFS) {
-            return side_broke(to, errno);
+        if (!sending_failed(to, errno)) {
+            return false;
+        }
+        if (to->broken) {
+            return true;
         }
         sent = 0;
     }
@@ -133,10 +176,7 @@ static bool flush(struct side *to) {
     size_t left = to->pending_end - to->pending_start;
     ssize_t sent = send(to->io.fd, to->pending + to->pending_start, left, MSG_NOSIGNAL);
     if (sent < 0) {
-        if (errno == EAGAIN || errno == EINTR || errno == ENOBUFS) {
-            return true;
-        }
-        return side_broke(to, errno);
+        return sending_failed(to, errno);
     }
     to->session->last_activity = to->session->plane->now;
     to->pending_start += (uint32_t)sent;
@@ -147,12 +187,16 @@ static bool flush(struct side *to) {
     return true;
 }
 
-/* The side reset the connection; its peer has nothing pending, or the side would not be read.
- * Always false: session closed. */
+/* The side reset the connection. An answer is still delivered; an upload cut in the middle is of no
+ * use to the backend, which should stop working on it now. False: session closed. */
 static bool reading_failed(struct side *from) {
-    from->session->carry_reset = true;
-    session_close(from->session, reset_reason(from));
-    return false;
+    if (is_client(from)) {
+        session_close(from->session, REASON_CLIENT_RESET);
+        return false;
+    }
+    from->read_closed = from->cut = true;
+    set_broken(from);
+    return side_died(from);
 }
 
 /* Moves what `from` has to its peer. False: session closed. */
@@ -165,15 +209,16 @@ static bool relay_pump(struct side *from) {
         if (received < 0) {
             return errno == EAGAIN || errno == EINTR ? true : reading_failed(from);
         }
-        session->last_activity = session->plane->now;
         if (received == 0) {
+            session->last_activity = session->plane->now;
             from->read_closed = true;
             return pass_end_on(from);
         }
         count_bytes(from, (size_t)received);
         if (to->broken) {
-            continue;
+            continue; /* not activity: nobody gets it */
         }
+        session->last_activity = session->plane->now;
         if (!deliver(to, scratch, (size_t)received)) {
             return false;
         }
@@ -187,6 +232,10 @@ static bool relay_pump(struct side *from) {
 static void relay_on_ready(struct ev_loop *loop, struct ev_io *io, int events) {
     (void)loop;
     struct side *side = container_of(io, struct side, io);
+    if ((events & EV_ERROR) != 0) { /* the kernel would not watch it: no memory, or too many */
+        session_close(side->session, REASON_OUT_OF_MEMORY);
+        return;
+    }
     if ((events & EV_WRITE) != 0 && side->pending != NULL && !flush(side)) {
         return;
     }
@@ -196,6 +245,35 @@ static void relay_on_ready(struct ev_loop *loop, struct ev_io *io, int events) {
     }
     watch(side);
     watch(side->peer);
+}
+
+/* Was it reset? Only poll tells without taking soft errors (an ICMP "unreachable" on the way) for
+ * the end, as SO_ERROR would. POLLHUP does not count: a unix socket has it as soon as the other end
+ * closed in order, and then it is as with TCP, where closing looks like a mere end of stream. */
+static bool was_reset(const struct side *side) {
+    struct pollfd look = {.fd = side->io.fd};
+    return poll(&look, 1, 0) == 1 && (look.revents & POLLERR) != 0;
+}
+
+bool relay_look(struct session *session) {
+    struct side *sides[] = {&session->client, &session->backend};
+    for (int i = 0; i < 2; i++) {
+        struct side *side = sides[i];
+        if (!side->read_closed || (!side->broken && !was_reset(side))) {
+            continue;
+        }
+        set_broken(side);
+        if (!side_died(side)) {
+            return false;
+        }
+        watch(side);
+        watch(side->peer);
+    }
+    return true;
+}
+
+bool relay_has_ended_side(const struct session *session) {
+    return session->client.read_closed || session->backend.read_closed;
 }
 
 void relay_start(struct session *session) {

@@ -14,6 +14,7 @@
  *  3. `plan` and `dial` are set only while DIALLING, and hold one reference of the plan.
  *  4. A side's io watches for reading only while its peer has nothing pending.
  *  5. Only session_close closes descriptors and counts an end; it runs once.
+ *  6. A stream that is cut ends in a reset on both sides, never in what looks like its end.
  */
 #include "session/session.h"
 
@@ -26,6 +27,8 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+
+#define LOOK_SECONDS 1.0 /* between two calls of relay_look */
 
 /* Sessions open on each worker. Writer: that worker; read by the others for limits.sessions and by
  * control. A cache line each. */
@@ -297,6 +300,10 @@ void session_arm_timer(struct session *session) {
     enum session_reason reason;
     ev_tstamp deadline = earliest_deadline(session, &reason);
     struct ev_loop *loop = session->plane->loop;
+    if (relay_has_ended_side(session)) {
+        ev_tstamp look = session->plane->now + LOOK_SECONDS;
+        deadline = deadline == 0 || look < deadline ? look : deadline;
+    }
     if (deadline == 0) {
         ev_timer_stop(loop, &session->timer);
         return;
@@ -318,6 +325,9 @@ static void session_on_timer(struct ev_loop *loop, struct ev_timer *timer, int e
     (void)loop;
     (void)events;
     struct session *session = container_of(timer, struct session, timer);
+    if (relay_has_ended_side(session) && !relay_look(session)) {
+        return;
+    }
     enum session_reason reason = REASON_IDLE_TIMEOUT;
     ev_tstamp deadline = earliest_deadline(session, &reason);
     if (deadline == 0 || deadline > session->plane->now) {
@@ -355,11 +365,10 @@ static void side_close(struct side *side, bool reset) {
     if (side->io.fd < 0) {
         return;
     }
-    /* Bytes that will not reach it: an orderly end would make a cut stream look whole. */
-    reset = reset || side->pending != NULL;
     ev_io_stop(side->session->plane->loop, &side->io);
     if (reset) {
-        /* Best effort: if it is refused, the peer sees an orderly end instead of a reset. */
+        /* Best effort: if it is refused, the peer sees an orderly end instead of a reset. So it
+         * does on a unix socket, which knows a reset only as closing with unread bytes. */
         struct linger now = {.l_onoff = 1, .l_linger = 0};
         (void)setsockopt(side->io.fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
     }
@@ -367,6 +376,22 @@ static void side_close(struct side *side, bool reset) {
     side->io.fd = -1;
     free(side->pending);
     side->pending = NULL;
+}
+
+/* Does this end come in the middle of the streams? Then both sides are reset: an orderly end would
+ * make a cut stream look whole, to who reads it and to who wrote it. An idle session is taken for
+ * finished, unless bytes of it got no further than here. */
+static bool cuts_streams(const struct session *session, enum session_reason reason) {
+    switch (reason) {
+    case REASON_SESSION_TIMEOUT:
+    case REASON_OUT_OF_MEMORY:
+    case REASON_DRAIN:
+    case REASON_KILLED:
+        return session->state == SESSION_RELAYING;
+    default:
+        return session->client.pending != NULL || session->client.broken ||
+               session->backend.pending != NULL || session->backend.broken;
+    }
 }
 
 void session_close(struct session *session, enum session_reason reason) {
@@ -378,13 +403,16 @@ void session_close(struct session *session, enum session_reason reason) {
         log_end(session, reason);
     }
     ev_timer_stop(plane->loop, &session->timer);
-    if (reason == REASON_NO_BACKEND || reason == REASON_CONNECT_FAILED ||
-        reason == REASON_OUT_OF_DESCRIPTORS) {
-        farewell_begin(plane, session->client.io.fd); /* never relayed: nothing watches it */
+    /* Never relayed, so nothing watches it yet, and the client was told nothing. When descriptors
+     * or memory are short, this one's are given back at once instead. */
+    if (session->state == SESSION_DIALLING && reason != REASON_OUT_OF_DESCRIPTORS &&
+        reason != REASON_OUT_OF_MEMORY) {
+        farewell_begin(plane, session->client.io.fd);
         session->client.io.fd = -1;
     }
-    side_close(&session->client, session->carry_reset && reason == REASON_BACKEND_RESET);
-    side_close(&session->backend, session->carry_reset && reason == REASON_CLIENT_RESET);
+    bool cut = cuts_streams(session, reason);
+    side_close(&session->client, cut || reason == REASON_BACKEND_RESET);
+    side_close(&session->backend, cut || reason == REASON_CLIENT_RESET);
     if (session->capped) {
         atomic_fetch_sub_explicit(&session->listener->active, 1, memory_order_relaxed);
     }

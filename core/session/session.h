@@ -42,7 +42,6 @@ struct data_plane {
     uint32_t farewell_count;
     char *scratch; /* RELAY_SCRATCH_BYTES, shared by all sessions between two calls */
     uint64_t next_session;
-    bool draining;
 
     /* Set by the worker. */
     void (*on_plan_unused)(struct data_plane *plane, struct worker_plan *plan);
@@ -59,6 +58,7 @@ struct side {
     uint32_t pending_start, pending_end;
     bool read_closed; /* its end of stream was read */
     bool broken;      /* writing to it failed: what it sent before is still delivered */
+    bool cut; /* it was reset before its end of stream: what comes looks like one, is none */
     uint64_t received_bytes;
 };
 
@@ -90,7 +90,6 @@ struct session {
     uint8_t state;                /* enum session_state */
     uint8_t attempts;             /* dials it took */
     bool logged;                  /* one log line at its end */
-    bool carry_reset;             /* one side was reset: so will be the other */
     bool capped;                  /* counted in listener->active */
     uint8_t client_family;
     uint16_t client_port;
@@ -130,6 +129,10 @@ void farewell_end_all(struct data_plane *plane);
 /* relay.c */
 #define RELAY_SCRATCH_BYTES 65536u
 void relay_start(struct session *session); /* the backend is connected */
+/* Has one side ended its stream? Then relay_look wants to be called about every second: it notices
+ * a reset of that side, which nothing else would. False: session closed. */
+bool relay_has_ended_side(const struct session *session);
+bool relay_look(struct session *session);
 
 /* listener.c */
 void listener_open_all(struct data_plane *plane); /* those of plane->plan */

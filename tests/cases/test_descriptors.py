@@ -2,6 +2,8 @@
 import contextlib
 import time
 
+import pytest
+
 from support import (Alacrity, ServerProcess, dial, eventually, free_port, serve_named_echo,
                      web_over)
 
@@ -13,10 +15,12 @@ def greeted(client):
         return False
 
 
-def test_exhaustion_and_recovery():
+# One of the two runs out in the middle of a session: one descriptor for the client, none to dial.
+@pytest.mark.parametrize("descriptors", [80, 81])
+def test_exhaustion_and_recovery(descriptors):
     server, port = ServerProcess(serve_named_echo, "a"), free_port()
     config = {**web_over([server], port), "workers": 1}
-    with Alacrity(config, descriptors=80) as balancer, contextlib.ExitStack() as stack:
+    with Alacrity(config, descriptors=descriptors) as balancer, contextlib.ExitStack() as stack:
         stats_before = balancer.listener()["ended"]["out_of_descriptors"]
         assert stats_before == 0
         idle = balancer.fds()
@@ -37,6 +41,7 @@ def test_exhaustion_and_recovery():
         stack.close()
         eventually(lambda: balancer.listener()["sessions_active"] == 0, "all have ended")
         assert balancer.listener()["ended"]["out_of_descriptors"] > 0
+        assert balancer.backend("a")["connect_failures_total"] == 0, "not the backend's failure"
 
         def works_again():
             with contextlib.suppress(OSError), dial(port) as client:

@@ -1,8 +1,10 @@
 """Every byte arrives, in order, both ways, whatever the sizes; ends and resets are carried across."""
 import errno
 import random
+import select
 import socket
 import threading
+import time
 
 import pytest
 
@@ -180,6 +182,58 @@ def test_reset_of_the_server_reaches_the_client():
         stats = balancer.at_rest()
         assert stats["listeners"]["web"]["ended"]["backend_reset"] == 1
         assert stats["pools"]["app"]["backends"]["rude"]["resets_total"] == 1
+
+
+@pytest.mark.parametrize("front", ["ipv4", "unix"])
+def test_a_client_that_vanishes_after_its_end_of_stream(front, folder):
+    """Nobody waits for the answer any more: the backend learns it long before the idle timeout."""
+    heard, vanished, told = threading.Event(), threading.Event(), []
+
+    def works_long(connection, _server):
+        read_all(connection)
+        connection.sendall(b"unread")  # a unix socket closed with unread bytes is a reset
+        heard.set()
+        vanished.wait(LIMIT)
+        eventually(lambda: select.select([], [connection], [], 0)[1] and
+                   connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), "it was reset")
+        told.append(True)
+
+    server, port = Server(works_long, "slow"), free_port()
+    config = web_over([server], port)
+    target = port if front == "ipv4" else folder / "web.sock"
+    if front == "unix":
+        config["listeners"]["web"]["bind"] = f"unix:{target}"
+    with Alacrity(config) as balancer:
+        client = dial(target)
+        client.sendall(b"request")
+        client.shutdown(socket.SHUT_WR)
+        assert heard.wait(LIMIT)
+        select.select([client], [], [], LIMIT)  # the answer is there, and stays unread
+        reset(client)
+        vanished.set()
+        eventually(lambda: told, "the backend knows")
+        web = balancer.at_rest()["listeners"]["web"]
+        assert web["ended"]["client_reset"] == 1
+
+
+@pytest.mark.parametrize("front", ["ipv4", "unix"])
+def test_a_client_that_waits_for_a_slow_answer(front, folder):
+    """It ended its stream and is still there: it gets its answer, however long that takes."""
+    def thinks(connection, _server):
+        read_all(connection)
+        time.sleep(2.5)  # the measure itself: vanished clients are looked for every second
+        connection.sendall(b"42")
+
+    server, port = Server(thinks, "thinks"), free_port()
+    config = web_over([server], port)
+    target = port if front == "ipv4" else folder / "web.sock"
+    if front == "unix":
+        config["listeners"]["web"]["bind"] = f"unix:{target}"
+    with Alacrity(config) as balancer, dial(target) as client:
+        client.sendall(b"question")
+        client.shutdown(socket.SHUT_WR)
+        assert read_all(client) == b"42"
+        assert balancer.at_rest()["listeners"]["web"]["ended"]["done"] == 1
 
 
 def test_a_reader_with_a_tiny_window_gets_all():

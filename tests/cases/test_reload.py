@@ -1,5 +1,6 @@
 """A reload changes everything or nothing, and the traffic does not notice."""
 import signal
+import socket
 import threading
 
 import pytest
@@ -190,6 +191,102 @@ def test_listeners_come_and_go():
             assert "more" not in balancer.stats()["listeners"]
         with dial(first) as client:
             assert client.recv(10) == b"a\n"
+
+
+@pytest.mark.bound(120)
+@pytest.mark.parametrize("one, all_of_them", [("127.0.0.1", "0.0.0.0"), ("127.0.0.1", "*"),
+                                              ("[::1]", "[::]")])
+def test_a_bind_moves_to_all_addresses_and_back(one, all_of_them):
+    """The old and the new sockets are in each other's way, and nobody is refused meanwhile."""
+    server, port = ServerProcess(serve_name, "a"), free_port()
+    config = web_over([server], port)
+    host = one.strip("[]")
+    config["listeners"]["web"]["bind"] = f"{one}:{port}"
+    with Alacrity(config) as balancer:
+        with Load(lambda _: ask((host, port)) == b"a\n", per_second=300 / PATIENCE) as load:
+            for turn in range(16):
+                bind = all_of_them if turn % 2 == 0 else one
+                config["listeners"]["web"]["bind"] = f"{bind}:{port}"
+                config["workers"] = 1 + turn // 2 % 3
+                balancer.reload(config)
+                load.wait_done(10)
+        assert not load.failures, (len(load.failures), load.done, load.failures[:3])
+        assert balancer.at_rest()["listeners"]["web"]["sessions_total"] == load.done
+
+
+OTHER = "127.0.0.2"  # this machine, too: 0.0.0.0 covers it
+
+
+def test_all_addresses_are_bound_only_while_they_are_named():
+    server, port = Server(serve_name, "a"), free_port()
+    config = web_over([server], port)
+    with Alacrity(config) as balancer:
+        for _ in range(3):
+            config["listeners"]["web"]["bind"] = f"0.0.0.0:{port}"
+            balancer.reload(config)
+            assert ask((OTHER, port)) == ask(port) == b"a\n"
+            config["listeners"]["web"]["bind"] = f"127.0.0.1:{port}"
+            balancer.reload(config)
+            assert ask(port) == b"a\n"
+
+            def is_refused():
+                try:
+                    ask((OTHER, port))
+                except (ConnectionRefusedError, ConnectionResetError):
+                    return True
+            eventually(is_refused, "only 127.0.0.1 is left")
+        config["listeners"]["web"]["bind"] = f"0.0.0.0:{port}"
+        balancer.reload(config)
+        before = balancer.fds()
+        for _ in range(5):
+            balancer.reload()
+        eventually(lambda: balancer.fds() <= before, "no descriptor is left behind")
+
+
+def interface_address():
+    """An address of an interface other than the loopback one."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("198.51.100.1", 9))  # sends nothing
+        except OSError:
+            pytest.skip("this machine has no such address")
+        return probe.getsockname()[0]
+
+
+@pytest.mark.parametrize("theirs, shared", [("127.0.0.2", False), ("0.0.0.0", True),
+                                            ("an interface's", True)])
+def test_a_bind_that_moves_into_somebody_elses_is_refused(theirs, shared):
+    """Also when he would share it, which takes connections away without a word."""
+    interface = interface_address() if shared else None
+    server, port = Server(serve_name, "a"), free_port()
+    config = web_over([server], port)
+    with Alacrity(config) as balancer, socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(shared))
+        other.bind((interface if theirs == "an interface's" else theirs, port))
+        other.listen()
+        config["listeners"]["web"]["bind"] = f"0.0.0.0:{port}"
+        assert "in use" in balancer.reload(config, ok=False)
+        config["listeners"]["web"]["bind"] = f"127.0.0.1:{port}"
+        balancer.reload(config)
+        assert ask(port) == b"a\n"
+
+
+def test_a_listener_for_all_addresses_beside_one_for_one():
+    """Each keeps its own clients, whichever came first."""
+    a, b, port = Server(serve_name, "a"), Server(serve_name, "b"), free_port()
+    config = web_over([a], port)
+    with Alacrity(config) as balancer:
+        config["listeners"]["rest"] = {"bind": f"0.0.0.0:{port}", "pool": "rest"}
+        config["pools"]["rest"] = {"backends": backends([b])}
+        balancer.reload(config)
+        assert ask(port) == b"a\n" and ask((OTHER, port)) == b"b\n"
+        del config["listeners"]["web"]
+        balancer.reload(config)
+        assert ask(port) == ask((OTHER, port)) == b"b\n"
+        config["listeners"]["web"] = {"bind": f"127.0.0.1:{port}", "pool": "app"}
+        balancer.reload(config)
+        assert ask(port) == b"a\n" and ask((OTHER, port)) == b"b\n"
 
 
 def test_sessions_on_a_removed_backend_go_on():

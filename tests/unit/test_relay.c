@@ -1,100 +1,7 @@
-/* Relay and session over socket pairs: the test holds the outer ends, a data plane of its own
- * relays between the inner ones. No script, no listener. */
-#include <check.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
+/* Relay and session while all goes well: bytes, backpressure, half-close, timeouts. */
 #include <time.h>
-#include <unistd.h>
 
-#include "session/session.h"
-#include "suite.h"
-
-static struct ev_loop *loop;
-static struct arena *arena;
-static struct data_plane plane;
-static struct snapshot snapshot;
-static struct worker_plan plan;
-static struct listener_facts *listener;
-static struct pool_facts *pool;
-static struct slot *slot;
-static int client, backend; /* the outer ends */
-
-static void plan_unused(struct data_plane *p, struct worker_plan *unused) {
-    (void)p;
-    (void)unused;
-}
-
-static void socket_pair(int *outer, int *inner) {
-    int pair[2];
-    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
-    *outer = pair[0];
-    *inner = pair[1];
-}
-
-/* A session as dial.c leaves it when the connect succeeded. */
-static struct session *open_session(uint32_t idle_ms, uint32_t session_ms) {
-    struct session *session = session_new(&plane, &plan);
-    socket_pair(&client, &session->client.io.fd);
-    socket_pair(&backend, &session->backend.io.fd);
-    session->listener = listener;
-    session->listener_row = arena_listener_row(arena, listener, 0);
-    session->pool = pool;
-    session->pool_row = arena_pool_row(arena, pool, 0);
-    session->slot = slot;
-    session->slot_row = arena_slot_row(arena, slot, 0);
-    atomic_fetch_add(&slot->script.view.active, 1);
-    session->idle_ms = idle_ms;
-    session->session_ms = session_ms;
-    relay_start(session);
-    return session;
-}
-
-static void setup(void) {
-    char error[128];
-    bool changed;
-    loop = ev_loop_new(EVBACKEND_EPOLL);
-    arena = arena_new(error, sizeof(error));
-    ck_assert_ptr_nonnull(arena);
-    arena_use_workers(arena, 1);
-    memset(&plane, 0, sizeof(plane));
-    memset(&plan, 0, sizeof(plan));
-    plan.references = 1;
-    plan.snapshot = &snapshot;
-    ck_assert(plane_open(&plane, loop, arena, 0));
-    plane.on_plan_unused = plan_unused;
-    pool = arena_take_pool(arena, "app");
-    slot = arena_take_slot(arena, pool, "a", "127.0.0.1:1", &changed);
-    listener = arena_take_listener(arena, "web");
-}
-
-static void teardown(void) {
-    plane_close(&plane);
-    ev_loop_destroy(loop);
-    arena_free(arena);
-    close(client);
-    close(backend);
-}
-
-static void turn(void) {
-    for (int i = 0; i < 20; i++) {
-        ev_run(loop, EVRUN_NOWAIT);
-    }
-}
-
-static uint64_t ended(enum session_reason reason) {
-    struct listener_row sum = arena_listener_sum(arena, listener);
-    return counter_get(&sum.ended[reason]);
-}
-
-static void expect_bytes(int descriptor, const char *text) {
-    char got[256];
-    ssize_t n = recv(descriptor, got, sizeof(got), 0);
-    ck_assert_int_eq(n, (ssize_t)strlen(text));
-    ck_assert(memcmp(got, text, strlen(text)) == 0);
-}
+#include "relay_stage.h"
 
 START_TEST(bytes_go_both_ways_and_are_counted) {
     struct session *session = open_session(0, 0);
@@ -137,23 +44,6 @@ START_TEST(half_close_lets_the_answer_through) {
     ck_assert_uint_eq(atomic_load(&slot->script.view.active), 0);
 }
 END_TEST
-
-/* Fills the relay until the sender is stopped; returns how much went in. */
-static size_t fill_from(int sender) {
-    static char block[65536];
-    size_t total = 0;
-    for (int idle = 0; idle < 3;) {
-        ssize_t n = send(sender, block, sizeof(block), MSG_NOSIGNAL);
-        if (n > 0) {
-            total += (size_t)n;
-            idle = 0;
-        } else {
-            idle++;
-        }
-        turn();
-    }
-    return total;
-}
 
 START_TEST(a_receiver_that_does_not_read_stops_the_sender) {
     struct session *session = open_session(0, 0);
