@@ -146,7 +146,10 @@ static int deliver(lua_State *lua) {
 
 static void deliver_and_resume(struct run *run, bool limit_passed) {
     run->limit_passed = limit_passed;
-    if (guard_cfunction(run->script->vm, deliver, run) != 0) {
+    if (lua_status(run->thread) != LUA_YIELD) { /* a script can pass its own coroutine on */
+        run_misbehaved(run, "its coroutine was resumed, but not by alacrity.net");
+        run->end(run, RUN_FAILED);
+    } else if (guard_cfunction(run->script->vm, deliver, run) != 0) {
         vm_report_error(run->script, run->script->vm->lua, run->hook);
         run->end(run, RUN_FAILED);
     } else if (run->results >= 0) {
@@ -184,7 +187,6 @@ bool run_start(struct run *run, struct script_host *host, uint32_t timeout_ms, l
     struct runtime *runtime = host->runtime;
     struct vm *vm = run->script->vm;
     run->runtime = runtime;
-    run->serial = ++runtime->next_serial;
     run->thread_ref = LUA_NOREF;
     if (guard_cfunction(vm, make_thread, run) != 0 || guard_cfunction(vm, push, run) != 0) {
         vm_report_error(run->script, vm->lua, run->hook);
