@@ -14,10 +14,11 @@
 #include "lua/run.h"
 
 #define HANDLE "alacrity.socket"
+#define IN_BYTES (SOCKET_BUFFER_BYTES + 2) /* the longest line has an end, too */
 
 /* What a script holds. */
 struct handle {
-    uint32_t serial; /* of the run it belongs to */
+    uint64_t serial; /* of the socket it stands for */
     uint32_t place;  /* in run->sockets */
 };
 
@@ -36,6 +37,16 @@ static struct run *current_run(lua_State *lua) {
     if (run->thread != lua) {
         luaL_error(lua, "alacrity.net does not work inside a coroutine of your own");
         return NULL;
+    }
+    return run;
+}
+
+/* The same for what may have to wait: Lua cannot be left in the middle of a C function that calls
+ * back, such as string.gsub. Seen before anything is begun, so that nothing is left behind. */
+static struct run *waiting_run(lua_State *lua) {
+    struct run *run = current_run(lua);
+    if (!lua_isyieldable(lua)) {
+        luaL_error(lua, "alacrity.net cannot wait inside a function that another one calls back");
     }
     return run;
 }
@@ -89,10 +100,8 @@ static void watch(struct socket *socket, int events) {
  */
 static struct socket *check_socket(lua_State *lua, struct run *run) {
     const struct handle *handle = luaL_checkudata(lua, 1, HANDLE);
-    if (handle->serial != run->serial) {
-        return NULL;
-    }
-    return run->sockets[handle->place];
+    struct socket *socket = run->sockets[handle->place];
+    return socket != NULL && socket->serial == handle->serial ? socket : NULL;
 }
 
 /* From here on the run waits; `limit` in seconds, 0 = only the deadline of the whole run holds. */
@@ -136,7 +145,7 @@ static size_t size_argument(lua_State *lua, int argument, double otherwise) {
 
 static void push_handle(lua_State *lua, const struct run *run, uint32_t place) {
     struct handle *handle = lua_newuserdata(lua, sizeof(*handle));
-    handle->serial = run->serial;
+    handle->serial = run->sockets[place]->serial;
     handle->place = place;
     luaL_getmetatable(lua, HANDLE);
     lua_setmetatable(lua, -2);
@@ -191,10 +200,13 @@ static bool make_room(struct socket *socket) {
     if (socket->in_length < socket->in_capacity) {
         return true;
     }
-    if (socket->in_capacity >= SOCKET_BUFFER_BYTES) {
+    if (socket->in_capacity >= IN_BYTES) {
         return false;
     }
     size_t capacity = socket->in_capacity == 0 ? 2048 : socket->in_capacity * 2;
+    if (capacity >= SOCKET_BUFFER_BYTES) {
+        capacity = IN_BYTES;
+    }
     char *in = realloc(socket->in, capacity);
     if (in == NULL) {
         return false;
@@ -224,7 +236,8 @@ static int try_take(lua_State *lua, struct run *run, struct socket *socket) {
         const char *end =
             socket->in_length == 0 ? NULL : memchr(socket->in, '\n', socket->in_length);
         if (end == NULL) {
-            return socket->in_length > run->wanted ? push_failure(lua, "too long") : -1;
+            bool half_end = socket->in_length > 0 && socket->in[socket->in_length - 1] == '\r';
+            return socket->in_length - half_end > run->wanted ? push_failure(lua, "too long") : -1;
         }
         size_t length = (size_t)(end - socket->in);
         size_t bare = length > 0 && socket->in[length - 1] == '\r' ? length - 1 : length;
@@ -347,17 +360,19 @@ static struct socket *open_socket(struct run *run, uint32_t place, const struct 
         return NULL;
     }
     opened->run = run;
+    opened->serial = ++run->runtime->next_serial;
     ev_io_init(&opened->io, on_ready, descriptor, EV_WRITE);
     run->sockets[place] = opened;
     return opened;
 }
 
 static int net_connect(lua_State *lua) {
-    struct run *run = current_run(lua);
+    struct run *run = waiting_run(lua);
     struct address address;
     target_argument(lua, run, &address);
     double limit = 0;
-    if (lua_istable(lua, 2)) {
+    if (!lua_isnoneornil(lua, 2)) {
+        luaL_argcheck(lua, lua_istable(lua, 2), 2, "a table such as {timeout = 0.5}");
         lua_getfield(lua, 2, "timeout");
         limit = limit_argument(lua, lua_gettop(lua));
     }
@@ -375,13 +390,13 @@ static int net_connect(lua_State *lua) {
 }
 
 static int net_sleep(lua_State *lua) {
-    struct run *run = current_run(lua);
+    struct run *run = waiting_run(lua);
     double seconds = limit_argument(lua, 1);
     return wait_for(lua, run, WAIT_SLEEP, NULL, seconds > 0 ? seconds : 1e-6);
 }
 
 static int socket_send(lua_State *lua) {
-    struct run *run = current_run(lua);
+    struct run *run = waiting_run(lua);
     struct socket *socket = check_socket(lua, run);
     size_t length;
     const char *bytes = luaL_checklstring(lua, 2, &length);
@@ -404,7 +419,7 @@ static int socket_send(lua_State *lua) {
 }
 
 static int receive(lua_State *lua, enum wait wait, double otherwise) {
-    struct run *run = current_run(lua);
+    struct run *run = waiting_run(lua);
     struct socket *socket = check_socket(lua, run);
     size_t wanted = size_argument(lua, 2, otherwise);
     double limit = limit_argument(lua, 3);

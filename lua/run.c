@@ -172,6 +172,11 @@ static int deliver(lua_State *lua) {
 
 static void deliver_and_resume(struct run *run, bool limit_passed) {
     run->limit_passed = limit_passed;
+    if (lua_status(run->thread) != LUA_YIELD) { /* a script can pass its own coroutine on */
+        run_misbehaved(run, "its coroutine was resumed, but not by alacrity.net");
+        run->end(run, RUN_FAILED);
+        return;
+    }
     int status = guard_cfunction(run->script->vm, deliver, run);
     if (status == GUARD_STOPPED) {
         rebuild_begin(run->script, run->hook, false);
@@ -213,7 +218,6 @@ bool run_start(struct run *run, struct script_host *host, uint32_t timeout_ms, l
     struct runtime *runtime = host->runtime;
     struct vm *vm = run->script->vm;
     run->runtime = runtime;
-    run->serial = ++runtime->next_serial;
     run->thread_ref = LUA_NOREF;
     if (vm->resting) {
         return false;

@@ -26,7 +26,8 @@ struct run;
 struct socket {
     struct ev_io io; /* fd -1 = closed */
     struct run *run;
-    char *in; /* received, not yet taken by the script */
+    uint64_t serial; /* never used again: a handle of another socket does not fit */
+    char *in;        /* received, not yet taken by the script */
     size_t in_length, in_capacity;
     char *out; /* not yet sent */
     size_t out_start, out_end;
@@ -54,7 +55,6 @@ struct run {
     const char *hook; /* "check", "serve" */
     lua_State *thread;
     int thread_ref;
-    uint32_t serial;        /* handles of other runs do not fit */
     struct address address; /* what connect(backend) means; length 0 = nothing */
     struct ev_timer deadline, wait_limit;
     enum wait wait;
@@ -73,8 +73,8 @@ struct runtime {
     struct script_host *host;
     struct ev_loop *loop;
     struct list runs;
-    struct run *current; /* being resumed */
-    uint32_t next_serial;
+    struct run *current;  /* being resumed */
+    uint64_t next_serial; /* of sockets */
     struct instance *instances;
 };
 

@@ -1,5 +1,6 @@
 /* Services: Lua that answers HTTP requests (stats page, demo). An instance per listener, a run per
  * request. Instances are made on the builder, asked on control. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -54,23 +55,34 @@ static int push_call(lua_State *lua) {
     return 0;
 }
 
+/* What is wrong with the answer at the bottom of the stack; NULL: nothing. */
+static const char *find_mistake(lua_State *lua) {
+    if (lua_type(lua, 1) != LUA_TNUMBER || lua_type(lua, 2) != LUA_TSTRING ||
+        lua_type(lua, 3) != LUA_TSTRING) {
+        return "it must answer status, content type and body";
+    }
+    lua_Number status = lua_tonumber(lua, 1);
+    if (!(status >= 200 && status <= 599 && floor(status) == status)) {
+        return "the status must be a whole number from 200 to 599";
+    }
+    return NULL;
+}
+
 /* The answer's strings belong to Lua: they are told before the run is released. */
 static void end_service(struct run *run, enum run_end how) {
     struct service_run *service_run = (struct service_run *)run;
     lua_State *lua = run->thread;
     service_done *done = service_run->done;
     void *argument = service_run->argument;
-    if (how == RUN_RETURNED && lua_type(lua, 1) == LUA_TNUMBER && lua_type(lua, 2) == LUA_TSTRING &&
-        lua_type(lua, 3) == LUA_TSTRING) {
+    const char *mistake = how == RUN_RETURNED ? find_mistake(lua) : NULL;
+    if (mistake != NULL) {
+        run_misbehaved(run, mistake);
+    }
+    if (how == RUN_RETURNED && mistake == NULL) {
         size_t length;
         const char *body = lua_tolstring(lua, 3, &length);
-        lua_Number status = lua_tonumber(lua, 1);
-        bool fits = status >= 200 && status <= 599;
-        done(argument, fits ? (uint32_t)status : 0, lua_tostring(lua, 2), body, length);
+        done(argument, (uint32_t)lua_tonumber(lua, 1), lua_tostring(lua, 2), body, length);
     } else {
-        if (how == RUN_RETURNED) {
-            run_misbehaved(run, "it must answer status, content type and body");
-        }
         done(argument, 0, "", "", 0);
     }
     run_release(run);

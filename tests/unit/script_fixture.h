@@ -110,20 +110,9 @@ static inline struct script_use fixture_stock(const char *name) {
     return (struct script_use){.name = (char *)(uintptr_t)name, .at = {"app.yaml", 4, 13}};
 }
 
-/* A script of the user's, in a file of its own that goes by the name ./mine.lua in messages. */
-static inline struct script_use fixture_script(struct fixture *f, const char *text) {
-    char file[32];
-    snprintf(file, sizeof(file), "mine%u.lua", f->scripts++);
-    fixture_write(f, file, text, strlen(text));
-    snprintf(f->script_path, sizeof(f->script_path), "%s/%s", f->folder, file);
-    return (struct script_use){.name = (char *)(uintptr_t) "./mine.lua",
-                               .path = f->script_path,
-                               .at = {"app.yaml", 4, 13}};
-}
-
 /* As snapshot_read_scripts does for a configuration. False: said. */
 static inline bool fixture_read(struct fixture *f, struct script_use *use) {
-    if (use->path == NULL) {
+    if (use->path == NULL || use->source != NULL) {
         return true;
     }
     use->source = source_load(use->path);
@@ -139,6 +128,21 @@ static inline bool fixture_read(struct fixture *f, struct script_use *use) {
     }
     f->sources[f->source_count++] = use->source;
     return true;
+}
+
+/* A script of the user's, in a file of its own that goes by the name ./mine.lua in messages. */
+static inline struct script_use fixture_script(struct fixture *f, const char *text) {
+    char file[32];
+    snprintf(file, sizeof(file), "mine%u.lua", f->scripts++);
+    fixture_write(f, file, text, strlen(text));
+    snprintf(f->script_path, sizeof(f->script_path), "%s/%s", f->folder, file);
+    struct script_use use = {.name = (char *)(uintptr_t) "./mine.lua",
+                             .path = f->script_path,
+                             .at = {"app.yaml", 4, 13}};
+    if (!fixture_read(f, &use)) {
+        messages_free(&f->messages); /* the one who uses it is told, and says so again */
+    }
+    return use;
 }
 
 static inline struct policy *fixture_policy(struct fixture *f, struct script_use use) {

@@ -330,7 +330,6 @@ START_TEST(scripts_of_one_state_do_not_share_globals) {
     ck_assert_ptr_nonnull(two);
     ck_assert_ptr_eq(one->vm, two->vm);
     use = fixture_script(&f, MODULE(NEW));
-    ck_assert(fixture_read(&f, &use));
     struct script *own = vm_script(f.host, &use, SCRIPT_POLICY, &f.messages);
     ck_assert_ptr_nonnull(own);
     ck_assert_ptr_ne(own->vm, one->vm);
