@@ -495,7 +495,11 @@ struct builder *builder_start(struct control *control, const struct build_source
         free(builder);
         return NULL;
     }
-    mailbox_init(&builder->mailbox, builder->loop, builder);
+    if (!mailbox_init(&builder->mailbox, builder->loop, builder)) {
+        ev_loop_destroy(builder->loop);
+        free(builder);
+        return NULL;
+    }
     int error = pthread_create(&builder->thread, NULL, run, builder);
     if (error != 0) {
         mailbox_close(&builder->mailbox);

@@ -140,19 +140,35 @@ static void on_plan_taken(void *argument, struct worker *worker) {
     mailbox_post(&((struct control *)argument)->mailbox, mail);
 }
 
-/* Nothing is published yet: whatever fails here, the build is dropped. */
-static bool prepare_to_publish(struct conductor *conductor, struct build *build) {
-    struct control *control = &conductor->control;
+/* ---- publishing: first all that can fail, beside what runs; then all that cannot ---- */
+
+static bool prepare_admin(struct control *control, struct build *build) {
     const struct snapshot *snapshot = build->control_plan->snapshot;
-    struct position at = {.file = snapshot->file};
     char error[256];
-    if (!admin_listen(control->admin, snapshot->admin_socket, error, sizeof(error))) {
-        if (snapshot->admin_socket_explicit) {
-            messages_add(&build->messages, at, "admin.socket: %s", error);
-            return false;
-        }
-        log_message(LOG_WARNING, "admin", "no admin socket: %s", error);
+    if (admin_prepare(control->admin, snapshot->admin_socket, error, sizeof(error))) {
+        return true;
     }
+    if (!snapshot->admin_socket_explicit) {
+        log_message(LOG_WARNING, "admin", "no admin socket: %s", error);
+        return true;
+    }
+    messages_add(&build->messages, (struct position){.file = snapshot->file}, "admin.socket: %s",
+                 error);
+    return false;
+}
+
+static bool prepare_log(struct build *build) {
+    const struct snapshot *snapshot = build->control_plan->snapshot;
+    if (log_prepare(&snapshot->log)) {
+        return true;
+    }
+    messages_add(&build->messages, (struct position){.file = snapshot->file},
+                 "log.target: cannot open %s: %s", snapshot->log.target, strerror(errno));
+    return false;
+}
+
+/* Workers that started stay, idle, when another cannot be. */
+static bool start_workers(struct control *control, struct build *build) {
     struct worker_events events = {.argument = control,
                                    .plan_unused = on_plan_unused,
                                    .plan_taken = on_plan_taken,
@@ -162,22 +178,26 @@ static bool prepare_to_publish(struct conductor *conductor, struct build *build)
         arena_use_workers(control->arena, control->worker_count + 1);
         struct worker *worker = worker_start(control->worker_count, control->arena, &events);
         if (worker == NULL) {
-            messages_add(&build->messages, at, "workers: worker %u cannot be started: %s",
-                         control->worker_count, strerror(errno));
+            messages_add(
+                &build->messages, (struct position){.file = build->control_plan->snapshot->file},
+                "workers: worker %u cannot be started: %s", control->worker_count, strerror(errno));
             return false;
         }
         control->workers[control->worker_count++] = worker;
     }
-    if (!log_configure(&snapshot->log)) {
-        messages_add(&build->messages, at, "log.target: cannot open %s: %s", snapshot->log.target,
-                     strerror(errno));
-        return false;
-    }
     return true;
 }
 
+/* Whatever fails here, the build is dropped, and refuse() closes what is prepared. */
+static bool prepare(struct control *control, struct build *build) {
+    return prepare_admin(control, build) && prepare_log(build) && start_workers(control, build);
+}
+
+/* Nothing here can fail. */
 static void publish(struct conductor *conductor, struct build *build) {
     struct control *control = &conductor->control;
+    log_commit();
+    admin_commit(control->admin);
     conductor->previous = control->plan;
     conductor->publishing = build;
     conductor->plans_to_take = build->plan_count;
@@ -189,6 +209,29 @@ static void publish(struct conductor *conductor, struct build *build) {
     }
 }
 
+static void refuse(struct conductor *conductor, struct build *build) {
+    struct control *control = &conductor->control;
+    const char *text = build->messages.text.bytes;
+    text = text != NULL ? text : "out of memory";
+    if (conductor->finishing) {
+        /* nobody to tell but those who asked; finish() has closed what was prepared */
+    } else {
+        admin_abort(control->admin);
+        log_abort();
+        if (control->plan == NULL) {
+            fputs(text, stderr);
+            conductor->failed_start = true;
+            ev_break(control->loop, EVBREAK_ALL);
+        } else {
+            log_message(LOG_ERROR, "reload", "configuration refused, the running one goes on: %s",
+                        text);
+            control->reloads_failed++;
+        }
+    }
+    answer(conductor, false, text);
+    builder_settle(control->builder, build, false, NULL);
+}
+
 void build_finished(struct control *control, struct build *build) {
     struct conductor *conductor = conductor_of(control);
     /* A worker may have been started since the build was asked for, by a publish that then failed:
@@ -196,25 +239,13 @@ void build_finished(struct control *control, struct build *build) {
     if (build->ok && (control->draining || conductor->finishing)) {
         messages_add(&build->messages, (struct position){0},
                      "not reloaded: the balancer is stopping");
-    } else if (build->ok && prepare_to_publish(conductor, build)) {
+        build->ok = false;
+    }
+    if (build->ok && prepare(control, build)) {
         publish(conductor, build);
-        return;
-    }
-    const char *text = build->messages.text.bytes;
-    text = text != NULL ? text : "out of memory";
-    if (conductor->finishing) {
-        /* nobody to tell but those who asked */
-    } else if (control->plan == NULL) {
-        fputs(text, stderr);
-        conductor->failed_start = true;
-        ev_break(control->loop, EVBREAK_ALL);
     } else {
-        log_message(LOG_ERROR, "reload", "configuration refused, the running one goes on: %s",
-                    text);
-        control->reloads_failed++;
+        refuse(conductor, build);
     }
-    answer(conductor, false, text);
-    builder_settle(control->builder, build, false, NULL);
 }
 
 static void begin_next_build(struct conductor *conductor) {
@@ -345,7 +376,10 @@ static bool start(struct conductor *conductor, const struct build_source *source
         fprintf(stderr, "alacrity: %s\n", error);
         return false;
     }
-    mailbox_init(&control->mailbox, control->loop, control);
+    if (!mailbox_init(&control->mailbox, control->loop, control)) {
+        fprintf(stderr, "alacrity: cannot start: %s\n", strerror(errno));
+        return false;
+    }
     control->health = health_new(control);
     control->services = services_new(control);
     control->admin = admin_new(control);
