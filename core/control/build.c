@@ -289,7 +289,7 @@ static void share_sockets(struct build *build, uint32_t listener_index, uint32_t
     }
 }
 
-static bool open_sockets(struct builder *builder, struct build *build) {
+static bool bind_sockets(struct builder *builder, struct build *build) {
     struct control_plan *plan = build->control_plan;
     bool ok = true;
     uint32_t relay_index = 0;
@@ -313,11 +313,6 @@ static bool open_sockets(struct builder *builder, struct build *build) {
             }
         }
         relay_index += config->pool >= 0 ? 1 : 0;
-    }
-    if (ok && !listening_listen(&builder->listening)) {
-        messages_add(&build->messages, (struct position){.file = plan->snapshot->file},
-                     "cannot listen: %s", strerror(errno));
-        ok = false;
     }
     return ok;
 }
@@ -361,7 +356,7 @@ static bool build_plans(struct builder *builder, struct build *build) {
 static bool build_all(struct builder *builder, struct build *build) {
     bool ok = build_plans(builder, build);
     listening_begin(&builder->listening);
-    if (ok && !open_sockets(builder, build)) {
+    if (ok && !bind_sockets(builder, build)) {
         listening_abort(&builder->listening);
         ok = false;
     }
@@ -420,6 +415,33 @@ bool builder_build(struct builder *builder, uint32_t workers_running) {
     build->mail.deliver = do_build;
     mailbox_post(&builder->mailbox, &build->mail);
     return true;
+}
+
+static bool open_all(struct builder *builder, struct build *build) {
+    const struct snapshot *snapshot = build->control_plan->snapshot;
+    if (!listening_listen(&builder->listening)) {
+        messages_add(&build->messages, (struct position){.file = snapshot->file},
+                     "cannot listen: %s", strerror(errno));
+        return false;
+    }
+    return true;
+}
+
+static void hand_back_opened(struct mail *mail, void *owner) {
+    build_opened(owner, container_of(mail, struct build, mail));
+}
+
+static void do_open(struct mail *mail, void *owner) {
+    struct builder *builder = owner;
+    struct build *build = container_of(mail, struct build, mail);
+    build->ok = open_all(builder, build);
+    build->mail.deliver = hand_back_opened;
+    mailbox_post(&builder->control->mailbox, &build->mail);
+}
+
+void builder_open(struct builder *builder, struct build *build) {
+    build->mail.deliver = do_open;
+    mailbox_post(&builder->mailbox, &build->mail);
 }
 
 static void answer_settled(struct mail *mail, void *owner) {

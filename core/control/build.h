@@ -30,6 +30,9 @@ struct builder *builder_start(struct control *control, const struct build_source
  * control. False: out of memory, nothing begun. */
 bool builder_build(struct builder *builder, uint32_t workers_running)
     __attribute__((warn_unused_result));
+/* Control: nothing else can fail any more: makes the build's sockets listen, and answers with
+ * build_opened. */
+void builder_open(struct builder *builder, struct build *build);
 /* Control: the build is used by everybody (published) or dropped. Frees it, and when published
  * `old`, the control plan before it, then answers with build_settled; the next build may begin only
  * after that. */
@@ -46,6 +49,7 @@ bool build_check(const struct build_source *source, struct messages *messages);
 
 /* control.c: the builder's answers, delivered on control. */
 void build_finished(struct control *control, struct build *build);
+void build_opened(struct control *control, struct build *build);
 void build_settled(struct control *control, bool published);
 
 #endif

@@ -1,8 +1,9 @@
 /* Control: the main thread. Runs the loop that checks, services, the admin socket and signals live
  * on; publishes what the builder made; drains and stops. See control.h for its parts.
  *
- * A reload: control_reload -> builder_build -> (builder thread) -> build_finished -> publish ->
- * every worker takes its plan -> settled -> the next one that waits.
+ * A reload: control_reload -> builder_build -> (builder) -> build_finished -> prepare ->
+ * builder_open -> (builder) -> build_opened -> publish -> every worker takes its plan -> settled ->
+ * the next one that waits.
  */
 #include "control/control.h"
 
@@ -33,6 +34,7 @@ struct conductor {
     struct list asking;     /* waiters of the next build */
     struct list answering;  /* waiters of the build under way */
     bool building;
+    struct messages refusal;       /* why the build under way came to nothing */
     bool finishing;                /* the loop has ended: builds that still come back are dropped */
     struct build *publishing;      /* handed to workers, not yet taken by all */
     struct control_plan *previous; /* the plan before the one being published */
@@ -101,8 +103,14 @@ static void answer(struct conductor *conductor, bool ok, const char *text) {
     }
 }
 
+static const char *refusal_text(const struct conductor *conductor) {
+    const char *text = conductor->refusal.text.bytes;
+    return text != NULL ? text : "out of memory";
+}
+
 /* The builder has closed and freed what the build replaced (or, when it failed, made): only now is
- * it said to be live, so that who asked finds removed addresses refused and memory given back. */
+ * it said to be live (or refused), so that who asked finds removed addresses refused and memory
+ * given back. */
 void build_settled(struct control *control, bool published) {
     struct conductor *conductor = conductor_of(control);
     if (conductor->finishing) {
@@ -116,6 +124,13 @@ void build_settled(struct control *control, bool published) {
         log_message(LOG_INFO, first ? "ready" : "reload", "%s", text);
         control->reloads_total += first ? 0 : 1;
         answer(conductor, true, text);
+    } else {
+        const char *text = refusal_text(conductor);
+        log_message(LOG_ERROR, "reload", "configuration refused, the running one goes on: %s",
+                    text);
+        control->reloads_failed++;
+        answer(conductor, false, text);
+        messages_free(&conductor->refusal);
     }
     conductor->previous = NULL;
     conductor->building = false;
@@ -162,8 +177,10 @@ static bool prepare_log(struct build *build) {
     if (log_prepare(&snapshot->log)) {
         return true;
     }
+    int error = errno;
     messages_add(&build->messages, (struct position){.file = snapshot->file},
-                 "log.target: cannot open %s: %s", snapshot->log.target, strerror(errno));
+                 "log.target: cannot open %s: %s%s", snapshot->log.target, strerror(error),
+                 error == EACCES ? "; let the user this runs as write to it" : "");
     return false;
 }
 
@@ -209,39 +226,45 @@ static void publish(struct conductor *conductor, struct build *build) {
     }
 }
 
+/* Who asked is told when everything is as it was: see build_settled. */
 static void refuse(struct conductor *conductor, struct build *build) {
     struct control *control = &conductor->control;
-    const char *text = build->messages.text.bytes;
-    text = text != NULL ? text : "out of memory";
-    if (conductor->finishing) {
-        /* nobody to tell but those who asked; finish() has closed what was prepared */
-    } else {
+    conductor->refusal = build->messages;
+    build->messages = (struct messages){0};
+    if (!conductor->finishing) { /* else finish() has closed what was prepared */
         admin_abort(control->admin);
         log_abort();
         if (control->plan == NULL) {
-            fputs(text, stderr);
+            fputs(refusal_text(conductor), stderr);
             conductor->failed_start = true;
             ev_break(control->loop, EVBREAK_ALL);
-        } else {
-            log_message(LOG_ERROR, "reload", "configuration refused, the running one goes on: %s",
-                        text);
-            control->reloads_failed++;
         }
     }
-    answer(conductor, false, text);
     builder_settle(control->builder, build, false, NULL);
+}
+
+static bool is_stopping(struct conductor *conductor, struct build *build) {
+    if (!conductor->control.draining && !conductor->finishing) {
+        return false;
+    }
+    messages_add(&build->messages, (struct position){0}, "not reloaded: the balancer is stopping");
+    return true;
 }
 
 void build_finished(struct control *control, struct build *build) {
     struct conductor *conductor = conductor_of(control);
     /* A worker may have been started since the build was asked for, by a publish that then failed:
      * it gets nothing to do until the next reload, which builds for it. */
-    if (build->ok && (control->draining || conductor->finishing)) {
-        messages_add(&build->messages, (struct position){0},
-                     "not reloaded: the balancer is stopping");
-        build->ok = false;
+    if (build->ok && !is_stopping(conductor, build) && prepare(control, build)) {
+        builder_open(control->builder, build);
+    } else {
+        refuse(conductor, build);
     }
-    if (build->ok && prepare(control, build)) {
+}
+
+void build_opened(struct control *control, struct build *build) {
+    struct conductor *conductor = conductor_of(control);
+    if (build->ok && !is_stopping(conductor, build)) {
         publish(conductor, build);
     } else {
         refuse(conductor, build);
@@ -414,6 +437,7 @@ static void finish(struct conductor *conductor) {
     }
     answer(conductor, false, "the balancer has stopped");
     builder_stop(control->builder, control->plan);
+    messages_free(&conductor->refusal);
     arena_free(control->arena);
     ev_loop_destroy(control->loop);
 }

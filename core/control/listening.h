@@ -38,9 +38,9 @@ void listening_begin(struct listening *listening);
 /* The sockets of that address, opened as far as they are missing. NULL: messages. */
 struct bound *listening_want(struct listening *listening, const struct bind_config *bind,
                              uint32_t backlog, uint32_t workers, struct messages *messages);
-/* Every address of the build could be had: makes its sockets listen. Not before, because a
- * listening SO_REUSEPORT socket gets its share of the clients at once, and closing it would drop
- * them. False: errno. */
+/* The build is about to be published: makes its sockets listen. Not before, because a listening
+ * SO_REUSEPORT socket gets its share of the clients at once, and closing it would drop them.
+ * False: errno. */
 bool listening_listen(struct listening *listening);
 /* The build was published and everybody uses it: closes what it does not want. */
 void listening_commit(struct listening *listening);

@@ -3,7 +3,8 @@ import os
 import resource
 import signal
 
-from support import Alacrity, Server, ask, command, eventually, free_port, serve_name, web_over
+from support import (PATIENCE, Alacrity, Load, Server, ask, command, eventually, free_port, serve_name,
+                     settled, web_over)
 
 
 class Story:
@@ -70,6 +71,19 @@ def test_an_impossible_admin_socket_leaves_the_log_where_it_is():
         told.moved()
 
 
+def test_a_late_refusal_costs_no_client_anything():
+    """What the reload opened beside the running sockets gets no share of the clients."""
+    server, port = Server(serve_name, "a"), free_port()
+    config = web_over([server], port)
+    with Alacrity(config) as balancer:
+        balancer.write({**config, "workers": 16, "log": {"target": "/nowhere/at/all.log"}})
+        with Load(lambda _: ask(port) == b"a\n", per_second=400 / PATIENCE) as load:
+            for _ in range(20):
+                assert "log.target" in balancer.reload(ok=False)
+                load.wait_done(5)
+        assert not load.failures, (len(load.failures), load.failures[:3])
+
+
 def test_wherever_descriptors_run_out_nothing_is_half_done():
     """Room for one descriptor more each time, until the reload works: it fails at every step."""
     steps = ("cannot listen on", "admin.socket", "log.target", "workers: worker")
@@ -82,7 +96,7 @@ def test_wherever_descriptors_run_out_nothing_is_half_done():
         failed = set()
         for room in range(1, 60):
             said = len(told.log.read_text())
-            highest = max(int(fd) for fd in os.listdir(f"/proc/{balancer.pid}/fd"))
+            highest = settled(lambda: max(map(int, os.listdir(f"/proc/{balancer.pid}/fd"))), 0.1)
             resource.prlimit(balancer.pid, resource.RLIMIT_NOFILE, (highest + room, plenty[1]))
             balancer.process.send_signal(signal.SIGHUP)
             eventually(lambda: "refused" in told.log.read_text()[said:] or
