@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 
 #include "base/log.h"
@@ -43,6 +44,8 @@ static bool prove_scripting(void) {
 
 static int serve(const struct build_source *source) {
     raise_descriptor_limit();
+    /* Nothing this starts can gain privileges; threads inherit it. (Linux has it since 3.5.) */
+    (void)prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     signal(SIGPIPE, SIG_IGN);
     if (!prove_scripting()) {
         return EXIT_FAILED;

@@ -421,12 +421,33 @@ static void hand_over_sink(int descriptor) {
     wake_writer();
 }
 
-static int open_file(const char *name) {
+/* `create`: O_CREAT, with O_EXCL perhaps, or 0. */
+static int open_file(const char *name, int create) {
     /* Non-blocking, so that a FIFO without a reader is an error and not a trap. */
-    return open(name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0640);
+    return open(name, O_WRONLY | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | create, 0640);
 }
 
-bool log_prepare(const struct log_settings *settings) {
+/* A file that is there stays whose it is; one that is not is made for the owner, and for sure here:
+ * a link would be followed. */
+static int open_file_for(const char *name, const struct owner *owner) {
+    if (owner == NULL) {
+        return open_file(name, O_CREAT);
+    }
+    int descriptor = open_file(name, 0);
+    if (descriptor >= 0 || errno != ENOENT) {
+        return descriptor;
+    }
+    descriptor = open_file(name, O_CREAT | O_EXCL);
+    if (descriptor >= 0 && !owner_give_file(owner, descriptor)) {
+        int error = errno;
+        close(descriptor);
+        errno = error;
+        return -1;
+    }
+    return descriptor;
+}
+
+bool log_prepare(const struct log_settings *settings, const struct owner *owner) {
     const char *target = settings->target != NULL ? settings->target : "stderr";
     struct prepared opened = {
         .ready = true, .sink = SINK_OFF, .format = settings->format, .level = settings->level};
@@ -439,7 +460,7 @@ bool log_prepare(const struct log_settings *settings) {
         opened.level = LOG_ERROR + 1u;
     } else {
         opened.file_name = strdup(target);
-        opened.sink = opened.file_name != NULL ? open_file(target) : -1;
+        opened.sink = opened.file_name != NULL ? open_file_for(target, owner) : -1;
         if (opened.sink < 0) {
             int error = errno;
             free(opened.file_name);
@@ -475,7 +496,7 @@ void log_reopen(void) {
     if (file_name == NULL) {
         return;
     }
-    int descriptor = open_file(file_name);
+    int descriptor = open_file(file_name, O_CREAT);
     if (descriptor < 0) {
         log_message(LOG_ERROR, "log", "cannot reopen %s: %s", file_name, strerror(errno));
         return;

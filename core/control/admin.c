@@ -446,10 +446,12 @@ static bool folder_of(const char *path, char folder[DOOR_PATH_BYTES]) {
     return true;
 }
 
-/* /run is emptied when the machine starts: the last folder may be missing. True: it was made. */
-static bool make_folder(const char *path) {
+/* /run is emptied when the machine starts: the last folder may be missing. False: errno. */
+static bool make_folder(struct door *door, const struct owner *owner) {
     char folder[DOOR_PATH_BYTES];
-    return folder_of(path, folder) && mkdir(folder, 0755) == 0; /* bind tells if it is missing */
+    door->made_folder = folder_of(door->path, folder) && mkdir(folder, 0755) == 0;
+    /* Not made: it is there, or bind tells that it is missing. */
+    return !door->made_folder || owner_give_folder(owner, folder);
 }
 
 /* Leaves no trace of a door nobody went through. */
@@ -463,7 +465,7 @@ static void door_undo(struct door *door) {
 }
 
 /* A descriptor that listens at door->path. -1: error. */
-static int open_at(struct door *door, char *error, size_t error_bytes) {
+static int open_at(struct door *door, const struct owner *owner, char *error, size_t error_bytes) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     struct stat status;
     strcpy(address.sun_path, door->path);
@@ -481,7 +483,7 @@ static int open_at(struct door *door, char *error, size_t error_bytes) {
         }
         return -1;
     }
-    if (lstat(door->path, &status) != 0 || listen(descriptor, BACKLOG) != 0) {
+    if (!owner_give_socket(owner, door->path, &status) || listen(descriptor, BACKLOG) != 0) {
         snprintf(error, error_bytes, "%s: %s", door->path, strerror(errno));
         (void)unlink(door->path);
         close(descriptor);
@@ -492,7 +494,8 @@ static int open_at(struct door *door, char *error, size_t error_bytes) {
     return descriptor;
 }
 
-static bool door_open(struct door *door, const char *path, char *error, size_t error_bytes) {
+static bool door_open(struct door *door, const char *path, const struct owner *owner, char *error,
+                      size_t error_bytes) {
     *door = (struct door){.descriptor = -1};
     if (strlen(path) == 0 || strlen(path) >= sizeof(door->path)) {
         snprintf(error, error_bytes, "a socket's path has 1 to %zu bytes, not %zu",
@@ -500,8 +503,11 @@ static bool door_open(struct door *door, const char *path, char *error, size_t e
         return false;
     }
     strcpy(door->path, path);
-    door->made_folder = make_folder(path);
-    door->descriptor = open_at(door, error, error_bytes);
+    if (!make_folder(door, owner)) {
+        snprintf(error, error_bytes, "the folder of %s: %s", path, strerror(errno));
+    } else {
+        door->descriptor = open_at(door, owner, error, error_bytes);
+    }
     if (door->descriptor < 0) {
         door_undo(door);
         return false;
@@ -509,13 +515,14 @@ static bool door_open(struct door *door, const char *path, char *error, size_t e
     return true;
 }
 
-bool admin_prepare(struct admin *admin, const char *path, char *error, size_t error_bytes) {
+bool admin_prepare(struct admin *admin, const char *path, const struct owner *owner, char *error,
+                   size_t error_bytes) {
     admin_abort(admin);
     if (path == NULL) {
         admin->switching = true;
     } else if (admin->door.descriptor < 0 || strcmp(path, admin->door.path) != 0 ||
                !same_file(&admin->door)) {
-        admin->switching = door_open(&admin->next, path, error, error_bytes);
+        admin->switching = door_open(&admin->next, path, owner, error, error_bytes);
         return admin->switching;
     }
     return true;

@@ -15,6 +15,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "control/listening.h"
+#include "control/privileges.h"
 
 struct builder {
     pthread_t thread;
@@ -293,6 +294,7 @@ static bool bind_sockets(struct builder *builder, struct build *build) {
     struct control_plan *plan = build->control_plan;
     bool ok = true;
     uint32_t relay_index = 0;
+    builder->listening.owner = privileges_owner(plan->snapshot);
     for (uint32_t i = 0; i < plan->listener_count; i++) {
         const struct listener_config *config = plan->listeners[i].config;
         if (config->pool < 0) {
@@ -354,7 +356,9 @@ static bool build_plans(struct builder *builder, struct build *build) {
 }
 
 static bool build_all(struct builder *builder, struct build *build) {
-    bool ok = build_plans(builder, build);
+    bool ok = build_plans(builder, build) &&
+              privileges_allow(build->control_plan->snapshot, builder->next_number == 1,
+                               &build->messages);
     listening_begin(&builder->listening);
     if (ok && !bind_sockets(builder, build)) {
         listening_abort(&builder->listening);
@@ -419,6 +423,12 @@ bool builder_build(struct builder *builder, uint32_t workers_running) {
 
 static bool open_all(struct builder *builder, struct build *build) {
     const struct snapshot *snapshot = build->control_plan->snapshot;
+    if (privileges_owner(snapshot) != NULL) {
+        build->gave_up_root = privileges_drop(snapshot, &build->messages);
+        if (!build->gave_up_root) {
+            return false;
+        }
+    }
     if (!listening_listen(&builder->listening)) {
         messages_add(&build->messages, (struct position){.file = snapshot->file},
                      "cannot listen: %s", strerror(errno));

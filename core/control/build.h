@@ -11,6 +11,7 @@ struct build {
     struct mail mail;
     uint32_t workers_running; /* when it was asked for */
     bool ok;
+    bool gave_up_root;        /* for its snapshot's user; so it does once, at the start */
     struct messages messages; /* every mistake, when not ok */
     struct control_plan *control_plan;
     uint32_t plan_count; /* one for every worker that runs or shall run */
@@ -30,8 +31,8 @@ struct builder *builder_start(struct control *control, const struct build_source
  * control. False: out of memory, nothing begun. */
 bool builder_build(struct builder *builder, uint32_t workers_running)
     __attribute__((warn_unused_result));
-/* Control: nothing else can fail any more: makes the build's sockets listen, and answers with
- * build_opened. */
+/* Control: nothing else can fail any more: gives up root if the build says so, makes its sockets
+ * listen, and answers with build_opened. */
 void builder_open(struct builder *builder, struct build *build);
 /* Control: the build is used by everybody (published) or dropped. Frees it, and when published
  * `old`, the control plan before it, then answers with build_settled; the next build may begin only

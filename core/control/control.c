@@ -18,6 +18,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "control/build.h"
+#include "control/privileges.h"
 #include "control/run.h"
 #include "worker_control.h"
 
@@ -160,7 +161,8 @@ static void on_plan_taken(void *argument, struct worker *worker) {
 static bool prepare_admin(struct control *control, struct build *build) {
     const struct snapshot *snapshot = build->control_plan->snapshot;
     char error[256];
-    if (admin_prepare(control->admin, snapshot->admin_socket, error, sizeof(error))) {
+    if (admin_prepare(control->admin, snapshot->admin_socket, privileges_owner(snapshot), error,
+                      sizeof(error))) {
         return true;
     }
     if (!snapshot->admin_socket_explicit) {
@@ -174,7 +176,7 @@ static bool prepare_admin(struct control *control, struct build *build) {
 
 static bool prepare_log(struct build *build) {
     const struct snapshot *snapshot = build->control_plan->snapshot;
-    if (log_prepare(&snapshot->log)) {
+    if (log_prepare(&snapshot->log, privileges_owner(snapshot))) {
         return true;
     }
     int error = errno;
@@ -215,6 +217,10 @@ static void publish(struct conductor *conductor, struct build *build) {
     struct control *control = &conductor->control;
     log_commit();
     admin_commit(control->admin);
+    if (build->gave_up_root) {
+        log_message(LOG_INFO, "user", "gave up root: this is user %s now",
+                    build->control_plan->snapshot->user);
+    }
     conductor->previous = control->plan;
     conductor->publishing = build;
     conductor->plans_to_take = build->plan_count;
@@ -264,7 +270,10 @@ void build_finished(struct control *control, struct build *build) {
 
 void build_opened(struct control *control, struct build *build) {
     struct conductor *conductor = conductor_of(control);
-    if (build->ok && !is_stopping(conductor, build)) {
+    /* Without root, the log is opened once more, by the user that will reopen it: should it not be
+     * allowed to, that is found out now, and root has written nowhere for it. */
+    if (build->ok && !is_stopping(conductor, build) &&
+        (!build->gave_up_root || prepare_log(build))) {
         publish(conductor, build);
     } else {
         refuse(conductor, build);

@@ -92,9 +92,10 @@ void services_switch(struct services *services, struct control_plan *old,
 struct admin *admin_new(struct control *control);
 void admin_free(struct admin *admin);
 /* Binds `path` beside the socket in use (a stale one is replaced, a live one refused); NULL = there
- * shall be none. False: error, and nothing is prepared. */
-bool admin_prepare(struct admin *admin, const char *path, char *error, size_t error_bytes)
-    __attribute__((warn_unused_result));
+ * shall be none. The file, and its folder if that was missing, are the owner's. False: error, and
+ * nothing is prepared. */
+bool admin_prepare(struct admin *admin, const char *path, const struct owner *owner, char *error,
+                   size_t error_bytes) __attribute__((warn_unused_result));
 /* What is prepared takes the place of the socket in use, or is undone. Nothing prepared is fine. */
 void admin_commit(struct admin *admin);
 void admin_abort(struct admin *admin);

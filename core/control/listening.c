@@ -81,8 +81,9 @@ static void set_option(int descriptor, int level, int option) {
     (void)setsockopt(descriptor, level, option, &one, sizeof(one));
 }
 
-/* A bound socket, not listening yet; -1: errno. */
-static int open_bound(const struct address *address, bool shared) {
+/* A bound socket, not listening yet; -1: errno. It is the owner's before it is bound: only sockets
+ * of one user may share an address by SO_REUSEPORT, and later ones are made by that user. */
+static int open_bound(const struct address *address, bool shared, const struct owner *owner) {
     int family = address->any.sa_family;
     int descriptor = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (descriptor < 0) {
@@ -98,7 +99,8 @@ static int open_bound(const struct address *address, bool shared) {
             set_option(descriptor, IPPROTO_IPV6, IPV6_V6ONLY);
         }
     }
-    if (bind(descriptor, &address->any, address->length) != 0) {
+    if (!owner_give_file(owner, descriptor) ||
+        bind(descriptor, &address->any, address->length) != 0) {
         int error = errno;
         close(descriptor);
         errno = error;
@@ -110,7 +112,7 @@ static int open_bound(const struct address *address, bool shared) {
 /* A SO_REUSEPORT socket can be bound beside that of another process of the same user, which would
  * then silently take half of the connections: so look with an ordinary one first. */
 static bool address_is_free(const struct address *address) {
-    int probe = open_bound(address, false);
+    int probe = open_bound(address, false, NULL);
     if (probe < 0) {
         return false;
     }
@@ -172,10 +174,11 @@ static struct bound *find(struct listening *listening, const struct address *add
 }
 
 /* False: errno. */
-static bool open_missing(struct bound *bound, uint32_t count, uint32_t backlog) {
+static bool open_missing(struct bound *bound, uint32_t count, uint32_t backlog,
+                         const struct owner *owner) {
     bound->backlog = backlog;
     while (bound->count < count) {
-        int descriptor = open_bound(&bound->address, true);
+        int descriptor = open_bound(&bound->address, true, owner);
         if (descriptor < 0) {
             return false;
         }
@@ -185,6 +188,9 @@ static bool open_missing(struct bound *bound, uint32_t count, uint32_t backlog) 
             lstat(bound->address.local.sun_path, &status) == 0) {
             bound->device = status.st_dev;
             bound->inode = status.st_ino;
+            if (!owner_give_socket(owner, bound->address.local.sun_path, &status)) {
+                return false;
+            }
         }
     }
     return true;
@@ -223,7 +229,7 @@ struct bound *listening_want(struct listening *listening, const struct bind_conf
     }
     bound->wanted = true;
     /* A unix socket has no SO_REUSEPORT: one is shared by all workers. */
-    if (!open_missing(bound, local ? 1 : workers, backlog)) {
+    if (!open_missing(bound, local ? 1 : workers, backlog, listening->owner)) {
         explain(bind, errno, messages);
         if (local && bound->published_count == 0 && bound->count == 0) {
             list_remove(&bound->node); /* the file is somebody else's: do not unlink it */

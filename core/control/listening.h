@@ -30,6 +30,7 @@ struct bound {
 
 struct listening {
     struct list bounds;
+    const struct owner *owner; /* of the sockets, and their files, that the build under way makes */
 };
 
 void listening_init(struct listening *listening);

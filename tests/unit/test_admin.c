@@ -82,7 +82,7 @@ static void fake_reload(struct control *of, reload_done *done, void *argument) {
 /* ---- stage ---- */
 
 static bool admin_listen(struct admin *admin, const char *where, char *error, size_t error_bytes) {
-    bool ok = admin_prepare(admin, where, error, error_bytes);
+    bool ok = admin_prepare(admin, where, NULL, error, error_bytes);
     admin_commit(admin);
     return ok;
 }
@@ -260,17 +260,17 @@ START_TEST(what_is_prepared_changes_nothing_until_it_is_committed) {
     snprintf(next_folder, sizeof(next_folder), "%s/next", folder);
     snprintf(next, sizeof(next), "%s/next/admin.sock", folder);
     for (int i = 0; i < 2; i++) { /* the second time, what the first prepared is undone */
-        ck_assert_msg(admin_prepare(control.admin, next, error, sizeof(error)), "%s", error);
+        ck_assert_msg(admin_prepare(control.admin, next, NULL, error, sizeof(error)), "%s", error);
         ck_assert_int_eq(access(next, F_OK), 0);
         answers("backend list nix\n", "error\nthere is no pool 'nix'\n");
     }
     admin_abort(control.admin);
     ck_assert_int_eq(access(next_folder, F_OK), -1);
-    ck_assert(admin_prepare(control.admin, NULL, error, sizeof(error)));
+    ck_assert(admin_prepare(control.admin, NULL, NULL, error, sizeof(error)));
     admin_abort(control.admin);
     admin_commit(control.admin); /* nothing is prepared */
     answers("backend list nix\n", "error\nthere is no pool 'nix'\n");
-    ck_assert(admin_prepare(control.admin, next, error, sizeof(error)));
+    ck_assert(admin_prepare(control.admin, next, NULL, error, sizeof(error)));
     admin_commit(control.admin);
     ck_assert_int_eq(access(path, F_OK), -1);
     close(client_at(next));
@@ -282,7 +282,7 @@ END_TEST
 START_TEST(a_folder_made_in_vain_is_removed) {
     char next[112], error[256];
     snprintf(next, sizeof(next), "%s/next/", folder);
-    ck_assert(!admin_prepare(control.admin, next, error, sizeof(error)));
+    ck_assert(!admin_prepare(control.admin, next, NULL, error, sizeof(error)));
     ck_assert_int_eq(access(next, F_OK), -1);
     answers("backend list nix\n", "error\nthere is no pool 'nix'\n");
 }

@@ -44,7 +44,7 @@ static size_t read_file(const char *name) {
 }
 
 static bool configure(const struct log_settings *settings) {
-    bool ok = log_prepare(settings);
+    bool ok = log_prepare(settings, NULL);
     log_commit();
     return ok;
 }
@@ -172,7 +172,7 @@ START_TEST(what_is_prepared_changes_nothing_until_it_is_committed) {
     start(LOG_TEXT, LOG_INFO);
     int before = lowest_free();
     for (int i = 0; i < 2; i++) { /* the second time, what the first prepared is closed */
-        ck_assert(log_prepare(&(struct log_settings){other, LOG_JSON, LOG_ERROR}));
+        ck_assert(log_prepare(&(struct log_settings){other, LOG_JSON, LOG_ERROR}, NULL));
         log_message(LOG_INFO, "reload", "round %d", i);
     }
     log_abort();
