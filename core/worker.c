@@ -282,10 +282,15 @@ struct worker *worker_start(uint32_t index, struct arena *arena,
         free(worker);
         return NULL;
     }
+    if (!mailbox_init(&worker->mailbox, worker->loop, worker)) {
+        plane_close(&worker->plane);
+        ev_loop_destroy(worker->loop);
+        free(worker);
+        return NULL;
+    }
     worker->plane.on_plan_unused = plan_unused;
     worker->plane.on_suspect = backend_suspect;
     worker->plane.on_empty = last_session_ended;
-    mailbox_init(&worker->mailbox, worker->loop, worker);
     ev_timer_init(&worker->heartbeat, beat, 0, HEARTBEAT_SECONDS);
     ev_timer_start(worker->loop, &worker->heartbeat);
     beat(worker->loop, &worker->heartbeat, 0);

@@ -1,5 +1,5 @@
 /* The log's rings and its writer thread. log_event runs on any thread and never waits for the sink;
- * log_configure and log_reopen on control; the writer is a thread of its own.
+ * log_prepare, log_commit, log_abort and log_reopen on control; the writer is a thread of its own.
  *
  * A ring is a stream of whole lines with one producer (its thread) and one consumer (the writer).
  * Lines of one thread stay in order; lines of different threads may be some milliseconds out of it.
@@ -57,6 +57,14 @@ static _Atomic uint32_t threshold = LOG_INFO; /* lowest level written */
 static _Atomic uint32_t line_format = LOG_TEXT;
 static _Atomic int next_sink = SINK_UNCHANGED; /* handed from control to the writer */
 static char *file_name;                        /* to reopen; NULL = no file; control's */
+
+/* What log_prepare made for log_commit; control's. */
+static struct prepared {
+    bool ready;
+    int sink;
+    char *file_name; /* NULL: the sink is not ours to close */
+    uint32_t format, level;
+} prepared;
 
 static int sink = STDERR_FILENO; /* writer's */
 static bool sink_is_file;        /* a regular file: it never blocks for long; writer's */
@@ -307,7 +315,7 @@ static bool drain_ring(struct ring *ring, char *batch) {
     if (length == 0) {
         return false;
     }
-    take_next_sink(); /* what was logged after log_configure goes to the new target */
+    take_next_sink(); /* what was logged after log_commit goes to the new target */
     return write_batch(batch, length);
 }
 
@@ -413,43 +421,82 @@ static void hand_over_sink(int descriptor) {
     wake_writer();
 }
 
-static int open_file(const char *name) {
+/* `create`: O_CREAT, with O_EXCL perhaps, or 0. */
+static int open_file(const char *name, int create) {
     /* Non-blocking, so that a FIFO without a reader is an error and not a trap. */
-    return open(name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0640);
+    return open(name, O_WRONLY | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | create, 0640);
 }
 
-bool log_configure(const struct log_settings *settings) {
+/* A file that is there stays whose it is; one that is not is made for the owner, and for sure here:
+ * a link would be followed. */
+static int open_file_for(const char *name, const struct owner *owner) {
+    if (owner == NULL) {
+        return open_file(name, O_CREAT);
+    }
+    int descriptor = open_file(name, 0);
+    if (descriptor >= 0 || errno != ENOENT) {
+        return descriptor;
+    }
+    descriptor = open_file(name, O_CREAT | O_EXCL);
+    if (descriptor >= 0 && !owner_give_file(owner, descriptor)) {
+        int error = errno;
+        close(descriptor);
+        errno = error;
+        return -1;
+    }
+    return descriptor;
+}
+
+bool log_prepare(const struct log_settings *settings, const struct owner *owner) {
     const char *target = settings->target != NULL ? settings->target : "stderr";
-    bool off = strcmp(target, "off") == 0;
-    int descriptor = SINK_OFF;
-    char *name = NULL;
+    struct prepared opened = {
+        .ready = true, .sink = SINK_OFF, .format = settings->format, .level = settings->level};
+    log_abort();
     if (strcmp(target, "stderr") == 0) {
-        descriptor = STDERR_FILENO;
+        opened.sink = STDERR_FILENO;
     } else if (strcmp(target, "stdout") == 0) {
-        descriptor = STDOUT_FILENO;
-    } else if (!off) {
-        name = strdup(target);
-        descriptor = name != NULL ? open_file(name) : -1;
-        if (descriptor < 0) {
+        opened.sink = STDOUT_FILENO;
+    } else if (strcmp(target, "off") == 0) {
+        opened.level = LOG_ERROR + 1u;
+    } else {
+        opened.file_name = strdup(target);
+        opened.sink = opened.file_name != NULL ? open_file_for(target, owner) : -1;
+        if (opened.sink < 0) {
             int error = errno;
-            free(name);
+            free(opened.file_name);
             errno = error;
             return false;
         }
     }
-    free(file_name);
-    file_name = name;
-    atomic_store(&line_format, (uint32_t)settings->format);
-    atomic_store(&threshold, off ? LOG_ERROR + 1u : (uint32_t)settings->level);
-    hand_over_sink(descriptor);
+    prepared = opened;
     return true;
+}
+
+void log_commit(void) {
+    if (!prepared.ready) {
+        return;
+    }
+    free(file_name);
+    file_name = prepared.file_name;
+    atomic_store(&line_format, prepared.format);
+    atomic_store(&threshold, prepared.level);
+    hand_over_sink(prepared.sink);
+    prepared = (struct prepared){0};
+}
+
+void log_abort(void) {
+    if (prepared.ready && prepared.file_name != NULL) {
+        close(prepared.sink);
+        free(prepared.file_name);
+    }
+    prepared = (struct prepared){0};
 }
 
 void log_reopen(void) {
     if (file_name == NULL) {
         return;
     }
-    int descriptor = open_file(file_name);
+    int descriptor = open_file(file_name, O_CREAT);
     if (descriptor < 0) {
         log_message(LOG_ERROR, "log", "cannot reopen %s: %s", file_name, strerror(errno));
         return;
@@ -467,6 +514,7 @@ void log_stop(void) {
     pthread_join(writer_thread, NULL);
     take_next_sink();
     switch_sink(STDERR_FILENO);
+    log_abort();
     free(file_name);
     file_name = NULL;
 }

@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/owner.h"
+
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERROR };
 enum log_format { LOG_TEXT, LOG_JSON };
 
@@ -29,8 +31,13 @@ struct log_settings {
 
 /* Starts the writer thread with text to stderr at info. Once, before any other thread. */
 bool log_start(void) __attribute__((warn_unused_result));
-/* Changes target, format and level. False: the target cannot be opened (errno), nothing changed. */
-bool log_configure(const struct log_settings *settings) __attribute__((warn_unused_result));
+/* Opens the target beside the one in use. False: errno, and nothing is prepared. A file that is
+ * made here is the owner's, and stays when it comes to nothing. Control, as the three after it. */
+bool log_prepare(const struct log_settings *settings, const struct owner *owner)
+    __attribute__((warn_unused_result));
+/* Changes target, format and level to what is prepared, or closes it. Nothing prepared is fine. */
+void log_commit(void);
+void log_abort(void);
 /* Reopens the file (after rotation, SIGUSR1). */
 void log_reopen(void);
 /* Writes what is queued, stops the thread. Later lines go to stderr directly. */

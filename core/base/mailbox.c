@@ -1,7 +1,13 @@
 /* Work handed from thread to thread. Posting runs on any thread, everything else on the owner's. */
 #include "base/mailbox.h"
 
+#include <errno.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
 
 /* Takes everything and delivers it oldest first; the stack holds the newest on top. */
 static void deliver_all(struct mailbox *mailbox) {
@@ -29,13 +35,30 @@ static void on_wake(struct ev_loop *loop, struct ev_async *wake, int events) {
     deliver_all(wake->data);
 }
 
-void mailbox_init(struct mailbox *mailbox, struct ev_loop *loop, void *owner) {
+/* libev ends the process when there is no descriptor for a loop's wake-up, else it tries again. */
+static void on_loop_error(const char *what) {
+    if (errno != EMFILE && errno != ENFILE) {
+        perror(what);
+        abort();
+    }
+    nanosleep(&(struct timespec){.tv_nsec = 1000 * 1000}, NULL);
+}
+
+bool mailbox_init(struct mailbox *mailbox, struct ev_loop *loop, void *owner) {
+    /* Is there a descriptor for it? Should another thread take it in between, we wait for one. */
+    int descriptor = eventfd(0, EFD_CLOEXEC);
+    if (descriptor < 0) {
+        return false;
+    }
+    close(descriptor);
+    ev_set_syserr_cb(on_loop_error);
     atomic_init(&mailbox->head, NULL);
     mailbox->loop = loop;
     mailbox->owner = owner;
     ev_async_init(&mailbox->wake, on_wake);
     mailbox->wake.data = mailbox;
     ev_async_start(loop, &mailbox->wake);
+    return true;
 }
 
 void mailbox_post(struct mailbox *mailbox, struct mail *mail) {

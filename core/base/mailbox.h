@@ -5,6 +5,7 @@
 
 #include <ev.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 
 struct mail {
     struct mail *next; /* mailbox's own */
@@ -19,8 +20,9 @@ struct mailbox {
     void *owner; /* handed to deliver */
 };
 
-/* Owner's thread, before others may post. */
-void mailbox_init(struct mailbox *mailbox, struct ev_loop *loop, void *owner);
+/* Owner's thread or whoever makes it, before others may post. False: errno, out of descriptors. */
+bool mailbox_init(struct mailbox *mailbox, struct ev_loop *loop, void *owner)
+    __attribute__((warn_unused_result));
 /* Any thread. The mail must stay valid until delivered. */
 void mailbox_post(struct mailbox *mailbox, struct mail *mail);
 /* Owner's thread: delivers what is there now, then stops the watcher. Nobody may post any more. */

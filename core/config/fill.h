@@ -27,6 +27,9 @@ void fill_field(struct fill *fill, const struct key *key, const struct node *nam
 /* "'KEY' needs DESCRIPTION, not WHAT IS WRITTEN; write KEY: EXAMPLE" */
 void fill_mismatch(struct fill *fill, const struct key *key, const struct node *node);
 
+/* What to do about a file that cannot be read: `otherwise`, unless only permission is missing. */
+const char *fill_file_advice(int error, const char *otherwise);
+
 /* A tree of values for a script's options (value.c). NULL: out of memory. */
 struct value *value_from_node(struct region *memory, const char *file, const struct node *node)
     __attribute__((warn_unused_result));

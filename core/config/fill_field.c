@@ -2,6 +2,7 @@
  * scripts. Builder thread and command line tools. */
 #include <errno.h>
 #include <fcntl.h>
+#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -50,6 +51,49 @@ static void fill_socket(struct fill *fill, const struct key *key, const struct n
     fill->snapshot->admin_socket_explicit = name != NULL;
 }
 
+const char *fill_file_advice(int error, const char *otherwise) {
+    return error == EACCES ? "let the user this runs as read it and enter its folder" : otherwise;
+}
+
+#define USER_BYTES_MAX (1u << 20) /* of one entry in the database of users */
+
+/* 0, ENOENT: there is no such user, or why it cannot be told. */
+static int find_user(const char *name, struct owner *owner) {
+    for (size_t bytes = 1024;; bytes *= 4) {
+        char *buffer = malloc(bytes);
+        struct passwd entry, *found = NULL;
+        int error = buffer != NULL ? getpwnam_r(name, &entry, buffer, bytes, &found) : ENOMEM;
+
+        if (found != NULL) {
+            *owner = (struct owner){.user = found->pw_uid, .group = found->pw_gid};
+        }
+        free(buffer);
+        if (error != ERANGE || bytes >= USER_BYTES_MAX) {
+            return error == 0 && found == NULL ? ENOENT : error;
+        }
+    }
+}
+
+static void fill_user(struct fill *fill, const struct key *key, const struct node *node) {
+    if (!is_text(node)) {
+        fill_mismatch(fill, key, node);
+        return;
+    }
+    const int error = find_user(node->text, &fill->snapshot->owner);
+    if (error == ENOENT) {
+        findings_add(fill->findings, node->line, node->column,
+                     "there is no user '%s' on this machine; write the name of one there is, or "
+                     "add it",
+                     findings_excerpt(fill->findings, node->text));
+    } else if (error != 0) {
+        findings_add(fill->findings, node->line, node->column,
+                     "the user '%s' cannot be looked up: %s; try again, or write another",
+                     findings_excerpt(fill->findings, node->text), strerror(error));
+    }
+    fill->snapshot->user = copy(fill, node->text);
+    fill->snapshot->user_at = position_of(fill, node);
+}
+
 /* A name relative to the configuration file, as seen from the working directory. */
 static char *relative_path(struct fill *fill, const char *name) {
     struct text path = {0};
@@ -89,9 +133,8 @@ static void fill_directories(struct fill *fill, const struct key *key, const str
         char *absolute = realpath(path, NULL);
         if (absolute == NULL || stat(absolute, &status) != 0) {
             findings_add(fill->findings, item->line, item->column,
-                         "the directory '%s' cannot be used: %s; write one that exists, relative "
-                         "to this file",
-                         path, strerror(errno));
+                         "the directory '%s' cannot be used: %s; %s", path, strerror(errno),
+                         fill_file_advice(errno, "write one that exists, relative to this file"));
         } else if (!S_ISDIR(status.st_mode)) {
             findings_add(fill->findings, item->line, item->column,
                          "'%s' is not a directory; write the directory the modules are in", path);
@@ -311,9 +354,8 @@ static void fill_script(struct fill *fill, const struct key *key, const struct n
     }
     if (stat(use->path, &status) != 0 || faccessat(AT_FDCWD, use->path, R_OK, AT_EACCESS) != 0) {
         findings_add(fill->findings, node->line, node->column,
-                     "the script '%s' cannot be read: %s; write the name of a file, relative to "
-                     "this one",
-                     use->path, strerror(errno));
+                     "the script '%s' cannot be read: %s; %s", use->path, strerror(errno),
+                     fill_file_advice(errno, "write the name of a file, relative to this one"));
     } else if (!S_ISREG(status.st_mode)) {
         findings_add(fill->findings, node->line, node->column,
                      "the script '%s' is not a file; write the name of a Lua file", use->path);
@@ -336,6 +378,9 @@ void fill_field(struct fill *fill, const struct key *key, const struct node *nam
     switch (key->type) {
     case KEY_SOCKET:
         fill_socket(fill, key, name, node);
+        break;
+    case KEY_USER:
+        fill_user(fill, key, node);
         break;
     case KEY_DIRECTORIES:
         fill_directories(fill, key, node, target);

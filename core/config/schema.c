@@ -471,6 +471,13 @@ static const struct key root_keys[] = {
      .maximum = 63,
      .example = "2",
      .summary = "Threads that relay."},
+    {.name = "user",
+     .type = KEY_USER,
+     .otherwise = "who started it",
+     .example = "alacrity",
+     .summary = "Started as root, it becomes this user once its sockets are bound and its log is "
+                "open; only binding ports below 1024 stays possible. A reload then reads files as "
+                "that user, and cannot change it."},
     {.name = "timeouts",
      .type = KEY_MAP,
      .offset = offsetof(struct snapshot, timeouts),
@@ -549,11 +556,17 @@ static void describe_choices(const struct key *key, struct text *out) {
 
 void schema_describe(const struct key *key, struct text *out) {
     static const char *const words[] = {
-        [KEY_BOOLEAN] = "true or false",    [KEY_TEXT] = "a text",
-        [KEY_SOCKET] = "a path, or off",    [KEY_DIRECTORIES] = "a directory or a list of them",
-        [KEY_ADDRESS] = "an address",       [KEY_BINDS] = "an address or a list of them",
-        [KEY_POOL] = "the name of a pool",  [KEY_SCRIPT] = "the name of a file",
-        [KEY_OPTIONS] = "a map of options", [KEY_MAP] = "a map",
+        [KEY_BOOLEAN] = "true or false",
+        [KEY_TEXT] = "a text",
+        [KEY_USER] = "the name of a user",
+        [KEY_SOCKET] = "a path, or off",
+        [KEY_DIRECTORIES] = "a directory or a list of them",
+        [KEY_ADDRESS] = "an address",
+        [KEY_BINDS] = "an address or a list of them",
+        [KEY_POOL] = "the name of a pool",
+        [KEY_SCRIPT] = "the name of a file",
+        [KEY_OPTIONS] = "a map of options",
+        [KEY_MAP] = "a map",
         [KEY_NAMED] = "a map of names",
     };
 

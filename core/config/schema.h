@@ -23,6 +23,7 @@ enum key_type {
     KEY_TEXT,        /* char *; one of `choices` if there are any */
     KEY_CHOICE,      /* an enum: the position in `choices` */
     KEY_SOCKET,      /* struct snapshot: admin_socket (`off` = NULL) and whether it was written */
+    KEY_USER,        /* struct snapshot: user, owner and user_at */
     KEY_DIRECTORIES, /* char ** and a count: one or a list */
     KEY_ADDRESS,     /* struct backend_config: address_text and address */
     KEY_BINDS,       /* struct bind_config * and a count: one or a list */

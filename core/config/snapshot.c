@@ -252,8 +252,9 @@ struct snapshot *snapshot_load(const char *file, struct messages *messages) {
     struct snapshot *snapshot = NULL;
 
     if (text == NULL) {
-        messages_add(messages, (struct position){file, 0, 0},
-                     "cannot be read: %s; write the name of a configuration file", strerror(errno));
+        messages_add(messages, (struct position){file, 0, 0}, "cannot be read: %s; %s",
+                     strerror(errno),
+                     fill_file_advice(errno, "write the name of a configuration file"));
         return NULL;
     }
     snapshot = snapshot_parse(text, length, file, messages);

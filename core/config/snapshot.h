@@ -10,6 +10,7 @@
 #include "base/address.h"
 #include "base/log.h"
 #include "base/messages.h"
+#include "base/owner.h"
 #include "config/source.h"
 #include "config/value.h"
 
@@ -76,6 +77,9 @@ struct snapshot {
     uint64_t number; /* counts configurations; set by the builder */
     char *file;
     uint32_t workers; /* resolved: never 0 */
+    char *user;       /* to become after the start; NULL: stay who we are */
+    struct owner owner;
+    struct position user_at;
     struct timeouts timeouts;
     uint32_t max_sessions;
     char *admin_socket;         /* default /run/alacrity/admin.sock; NULL = off */

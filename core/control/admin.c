@@ -479,72 +479,117 @@ static bool clear_way(const struct sockaddr_un *address, char *error, size_t err
     return true;
 }
 
-/* /run is emptied when the machine starts: the last folder may be missing. */
-static void make_folder(const char *path) {
-    char folder[sizeof(((struct sockaddr_un *)0)->sun_path)];
+/* False: the path names no folder that could be missing. */
+static bool folder_of(const char *path, char folder[DOOR_PATH_BYTES]) {
     const char *slash = strrchr(path, '/');
-    if (slash != NULL && slash > path) {
-        snprintf(folder, sizeof(folder), "%.*s", (int)(slash - path), path);
-        (void)mkdir(folder, 0755); /* bind tells if it is missing */
+    if (slash == NULL || slash == path) {
+        return false;
+    }
+    snprintf(folder, DOOR_PATH_BYTES, "%.*s", (int)(slash - path), path);
+    return true;
+}
+
+/* /run is emptied when the machine starts: the last folder may be missing. False: errno. */
+static bool make_folder(struct door *door, const struct owner *owner) {
+    char folder[DOOR_PATH_BYTES];
+    door->made_folder = folder_of(door->path, folder) && mkdir(folder, 0755) == 0;
+    /* Not made: it is there, or bind tells that it is missing. */
+    return !door->made_folder || owner_give_folder(owner, folder);
+}
+
+/* Leaves no trace of a door nobody went through. */
+static void door_undo(struct door *door) {
+    char folder[DOOR_PATH_BYTES];
+    bool remove_folder = door->made_folder && folder_of(door->path, folder);
+    door_close(door);
+    if (remove_folder) {
+        (void)rmdir(folder); /* unless somebody has put something there */
     }
 }
 
-static bool door_open(struct door *door, const char *path, char *error, size_t error_bytes) {
+/* A descriptor that listens at door->path. -1: error. */
+static int open_at(struct door *door, const struct owner *owner, char *error, size_t error_bytes) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     struct stat status;
-    *door = (struct door){.descriptor = -1};
-    if (strlen(path) == 0 || strlen(path) >= sizeof(address.sun_path)) {
-        snprintf(error, error_bytes, "a socket's path has 1 to %zu bytes, not %zu",
-                 sizeof(address.sun_path) - 1, strlen(path));
-        return false;
-    }
-    strcpy(address.sun_path, path);
-    strcpy(door->path, path);
-    make_folder(path);
+    strcpy(address.sun_path, door->path);
     if (!clear_way(&address, error, error_bytes)) {
-        return false;
+        return -1;
     }
     int descriptor = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     /* The kernel gives the file the mode of the socket's own inode, so it is ours alone from the
      * first moment; a umask would be the whole process's. */
     if (descriptor < 0 || fchmod(descriptor, 0600) != 0 ||
         bind(descriptor, (const struct sockaddr *)&address, sizeof(address)) != 0) {
-        snprintf(error, error_bytes, "%s: %s", path, strerror(errno));
+        snprintf(error, error_bytes, "%s: %s", door->path, strerror(errno));
         if (descriptor >= 0) {
             close(descriptor);
         }
-        return false;
+        return -1;
     }
-    if (lstat(path, &status) != 0 || listen(descriptor, BACKLOG) != 0) {
-        snprintf(error, error_bytes, "%s: %s", path, strerror(errno));
-        (void)unlink(path);
+    if (!owner_give_socket(owner, door->path, &status) || listen(descriptor, BACKLOG) != 0) {
+        snprintf(error, error_bytes, "%s: %s", door->path, strerror(errno));
+        (void)unlink(door->path);
         close(descriptor);
-        return false;
+        return -1;
     }
-    door->descriptor = descriptor;
     door->device = status.st_dev;
     door->inode = status.st_ino;
+    return descriptor;
+}
+
+static bool door_open(struct door *door, const char *path, const struct owner *owner, char *error,
+                      size_t error_bytes) {
+    *door = (struct door){.descriptor = -1};
+    if (strlen(path) == 0 || strlen(path) >= sizeof(door->path)) {
+        snprintf(error, error_bytes, "a socket's path has 1 to %zu bytes, not %zu",
+                 sizeof(door->path) - 1, strlen(path));
+        return false;
+    }
+    strcpy(door->path, path);
+    if (!make_folder(door, owner)) {
+        snprintf(error, error_bytes, "the folder of %s: %s", path, strerror(errno));
+    } else {
+        door->descriptor = open_at(door, owner, error, error_bytes);
+    }
+    if (door->descriptor < 0) {
+        door_undo(door);
+        return false;
+    }
     return true;
 }
 
-bool admin_listen(struct admin *admin, const char *path, char *error, size_t error_bytes) {
-    struct ev_loop *loop = admin->control->loop;
-    struct door door = {.descriptor = -1};
-    if (path != NULL && admin->door.descriptor >= 0 && strcmp(path, admin->door.path) == 0 &&
-        same_file(&admin->door)) {
-        return true;
+bool admin_prepare(struct admin *admin, const char *path, const struct owner *owner, char *error,
+                   size_t error_bytes) {
+    admin_abort(admin);
+    if (path == NULL) {
+        admin->switching = true;
+    } else if (admin->door.descriptor < 0 || strcmp(path, admin->door.path) != 0 ||
+               !same_file(&admin->door)) {
+        admin->switching = door_open(&admin->next, path, owner, error, error_bytes);
+        return admin->switching;
     }
-    if (path != NULL && !door_open(&door, path, error, error_bytes)) {
-        return false;
+    return true;
+}
+
+void admin_commit(struct admin *admin) {
+    struct ev_loop *loop = admin->control->loop;
+    if (!admin->switching) {
+        return;
     }
     ev_io_stop(loop, &admin->accept);
     door_close(&admin->door);
-    admin->door = door;
-    if (door.descriptor >= 0) {
-        ev_io_set(&admin->accept, door.descriptor, EV_READ);
+    admin->door = admin->next;
+    admin->next = (struct door){.descriptor = -1};
+    admin->switching = false;
+    if (admin->door.descriptor >= 0) {
+        ev_io_set(&admin->accept, admin->door.descriptor, EV_READ);
         ev_io_start(loop, &admin->accept);
     }
-    return true;
+}
+
+void admin_abort(struct admin *admin) {
+    door_undo(&admin->next);
+    admin->switching = false;
 }
 
 /* ---- life ---- */
@@ -560,7 +605,7 @@ struct admin *admin_new(struct control *control) {
                                               .inquiry_s = 5,
                                               .answer_s = 30,
                                               .reload = control_reload};
-    admin->door.descriptor = -1;
+    admin->door.descriptor = admin->next.descriptor = -1;
     list_init(&admin->connections);
     ev_io_init(&admin->accept, on_accept, -1, EV_READ);
     ev_timer_init(&admin->pause, on_pause_over, 0, 0);
@@ -576,6 +621,7 @@ void admin_free(struct admin *admin) {
     }
     ev_timer_stop(admin->control->loop, &admin->pause);
     ev_io_stop(admin->control->loop, &admin->accept);
+    admin_abort(admin);
     door_close(&admin->door);
     free(admin);
 }

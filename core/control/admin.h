@@ -16,18 +16,23 @@ struct admin_settings {
     void (*reload)(struct control *control, reload_done *done, void *argument);
 };
 
+#define DOOR_PATH_BYTES sizeof(((struct sockaddr_un *)0)->sun_path)
+
 /* The listening socket, and the file it is reached by. */
 struct door {
     int descriptor; /* -1: closed */
-    char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+    char path[DOOR_PATH_BYTES];
     dev_t device;
     ino_t inode;
+    bool made_folder; /* the one it stands in was missing */
 };
 
 struct admin {
     struct control *control;
     struct admin_settings settings; /* may be changed before the first connection */
     struct door door;
+    struct door next; /* what admin_prepare opened */
+    bool switching;   /* admin_commit puts `next`, open or not, in the place of `door` */
     struct ev_io accept;
     struct ev_timer pause; /* active: nothing is accepted */
     struct list connections;

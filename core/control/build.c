@@ -15,6 +15,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "control/listening.h"
+#include "control/privileges.h"
 
 struct builder {
     pthread_t thread;
@@ -367,10 +368,11 @@ static bool keep_covered(struct builder *builder, struct build *build, uint32_t 
     return true;
 }
 
-static bool open_sockets(struct builder *builder, struct build *build) {
+static bool bind_sockets(struct builder *builder, struct build *build) {
     struct control_plan *plan = build->control_plan;
     bool ok = true;
     uint32_t relay_index = 0;
+    builder->listening.owner = privileges_owner(plan->snapshot);
     for (uint32_t i = 0; i < plan->listener_count; i++) {
         ok = open_binds(builder, build, i, relay_index) && ok;
         relay_index += plan->listeners[i].config->pool >= 0 ? 1 : 0;
@@ -379,11 +381,6 @@ static bool open_sockets(struct builder *builder, struct build *build) {
     for (uint32_t i = 0; ok && i < plan->listener_count; i++) {
         ok = keep_covered(builder, build, i, relay_index);
         relay_index += plan->listeners[i].config->pool >= 0 ? 1 : 0;
-    }
-    if (ok && !listening_listen(&builder->listening)) {
-        messages_add(&build->messages, (struct position){.file = plan->snapshot->file},
-                     "cannot listen: %s", strerror(errno));
-        ok = false;
     }
     return ok;
 }
@@ -426,9 +423,11 @@ static bool build_plans(struct builder *builder, struct build *build) {
 }
 
 static bool build_all(struct builder *builder, struct build *build) {
-    bool ok = build_plans(builder, build);
+    bool ok = build_plans(builder, build) &&
+              privileges_allow(build->control_plan->snapshot, builder->next_number == 1,
+                               &build->messages);
     listening_begin(&builder->listening);
-    if (ok && !open_sockets(builder, build)) {
+    if (ok && !bind_sockets(builder, build)) {
         listening_abort(&builder->listening);
         ok = false;
     }
@@ -490,6 +489,39 @@ bool builder_build(struct builder *builder, uint32_t workers_running, struct car
     build->mail.deliver = do_build;
     mailbox_post(&builder->mailbox, &build->mail);
     return true;
+}
+
+static bool open_all(struct builder *builder, struct build *build) {
+    const struct snapshot *snapshot = build->control_plan->snapshot;
+    if (privileges_owner(snapshot) != NULL) {
+        build->gave_up_root = privileges_drop(snapshot, &build->messages);
+        if (!build->gave_up_root) {
+            return false;
+        }
+    }
+    if (!listening_listen(&builder->listening)) {
+        messages_add(&build->messages, (struct position){.file = snapshot->file},
+                     "cannot listen: %s", strerror(errno));
+        return false;
+    }
+    return true;
+}
+
+static void hand_back_opened(struct mail *mail, void *owner) {
+    build_opened(owner, container_of(mail, struct build, mail));
+}
+
+static void do_open(struct mail *mail, void *owner) {
+    struct builder *builder = owner;
+    struct build *build = container_of(mail, struct build, mail);
+    build->ok = open_all(builder, build);
+    build->mail.deliver = hand_back_opened;
+    mailbox_post(&builder->control->mailbox, &build->mail);
+}
+
+void builder_open(struct builder *builder, struct build *build) {
+    build->mail.deliver = do_open;
+    mailbox_post(&builder->mailbox, &build->mail);
 }
 
 static void answer_settled(struct mail *mail, void *owner) {
@@ -566,7 +598,11 @@ struct builder *builder_start(struct control *control, const struct build_source
         free(builder);
         return NULL;
     }
-    mailbox_init(&builder->mailbox, builder->loop, builder);
+    if (!mailbox_init(&builder->mailbox, builder->loop, builder)) {
+        ev_loop_destroy(builder->loop);
+        free(builder);
+        return NULL;
+    }
     int error = scripting->thread_start(&builder->thread, run, builder);
     if (error != 0) {
         mailbox_close(&builder->mailbox);

@@ -13,6 +13,7 @@ struct build {
     uint32_t workers_running; /* when it was asked for */
     struct carry_set carries; /* of the policies in use then */
     bool ok;
+    bool gave_up_root;        /* for its snapshot's user; so it does once, at the start */
     struct messages messages; /* every mistake, when not ok */
     struct control_plan *control_plan;
     uint32_t plan_count; /* one for every worker that runs or shall run */
@@ -38,6 +39,9 @@ void builder_post(struct builder *builder, struct mail *mail);
 const struct script_post *builder_script_post(const struct builder *builder);
 /* Builder: frees what stands in a place and is used no more. */
 void builder_free_place(struct policy_place *place);
+/* Control: nothing else can fail any more: gives up root if the build says so, makes its sockets
+ * listen, and answers with build_opened. */
+void builder_open(struct builder *builder, struct build *build);
 /* Control: the build is used by everybody (published) or dropped. Frees it, and when published
  * `old`, the control plan before it, then answers with build_settled; the next build may begin only
  * after that. */
@@ -54,6 +58,7 @@ bool build_check(const struct build_source *source, struct messages *messages);
 
 /* control.c: the builder's answers, delivered on control. */
 void build_finished(struct control *control, struct build *build);
+void build_opened(struct control *control, struct build *build);
 void build_settled(struct control *control, bool published);
 /* control.c: passes a script's mail from the builder on to its owner. */
 void control_bring_back(struct control *control, struct script_mail *mail);

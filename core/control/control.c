@@ -1,8 +1,9 @@
 /* Control: the main thread. Runs the loop that checks, services, the admin socket and signals live
  * on; publishes what the builder made; drains and stops. See control.h for its parts.
  *
- * A reload: control_reload -> builder_build -> (builder thread) -> build_finished -> publish ->
- * every worker takes its plan -> settled -> the next one that waits.
+ * A reload: control_reload -> builder_build -> (builder) -> build_finished -> prepare ->
+ * builder_open -> (builder) -> build_opened -> publish -> every worker takes its plan -> settled ->
+ * the next one that waits.
  */
 #include "control/control.h"
 
@@ -19,6 +20,7 @@
 #include "control/build.h"
 #include "control/carry.h"
 #include "control/conductor.h"
+#include "control/privileges.h"
 #include "control/run.h"
 #include "control/scripts.h"
 #include "worker_control.h"
@@ -37,6 +39,7 @@ struct conductor {
     struct list asking;     /* waiters, in the order in which they came */
     struct list answering;  /* waiters of what is under way */
     bool building;
+    struct messages refusal;       /* why the build under way came to nothing */
     bool finishing;                /* the loop has ended: builds that still come back are dropped */
     struct build *publishing;      /* handed to workers, not yet taken by all */
     struct control_plan *previous; /* the plan before the one being published */
@@ -125,8 +128,14 @@ static void answer(struct conductor *conductor, bool ok, const char *text) {
     }
 }
 
+static const char *refusal_text(const struct conductor *conductor) {
+    const char *text = conductor->refusal.text.bytes;
+    return text != NULL ? text : "out of memory";
+}
+
 /* The builder has closed and freed what the build replaced (or, when it failed, made): only now is
- * it said to be live, so that who asked finds removed addresses refused and memory given back. */
+ * it said to be live (or refused), so that who asked finds removed addresses refused and memory
+ * given back. */
 void build_settled(struct control *control, bool published) {
     struct conductor *conductor = conductor_of(control);
     if (conductor->finishing) {
@@ -140,6 +149,13 @@ void build_settled(struct control *control, bool published) {
         log_message(LOG_INFO, first ? "ready" : "reload", "%s", text);
         control->reloads_total += first ? 0 : 1;
         answer(conductor, true, text);
+    } else {
+        const char *text = refusal_text(conductor);
+        log_message(LOG_ERROR, "reload", "configuration refused, the running one goes on: %s",
+                    text);
+        control->reloads_failed++;
+        answer(conductor, false, text);
+        messages_free(&conductor->refusal);
     }
     conductor->previous = NULL;
     conductor->building = false;
@@ -167,19 +183,38 @@ static void on_plan_taken(void *argument, struct worker *worker) {
     mailbox_post(&((struct control *)argument)->mailbox, mail);
 }
 
-/* Nothing is published yet: whatever fails here, the build is dropped. */
-static bool prepare_to_publish(struct conductor *conductor, struct build *build) {
-    struct control *control = &conductor->control;
+/* ---- publishing: first all that can fail, beside what runs; then all that cannot ---- */
+
+static bool prepare_admin(struct control *control, struct build *build) {
     const struct snapshot *snapshot = build->control_plan->snapshot;
-    struct position at = {.file = snapshot->file};
     char error[256];
-    if (!admin_listen(control->admin, snapshot->admin_socket, error, sizeof(error))) {
-        if (snapshot->admin_socket_explicit) {
-            messages_add(&build->messages, at, "admin.socket: %s", error);
-            return false;
-        }
-        log_message(LOG_WARNING, "admin", "no admin socket: %s", error);
+    if (admin_prepare(control->admin, snapshot->admin_socket, privileges_owner(snapshot), error,
+                      sizeof(error))) {
+        return true;
     }
+    if (!snapshot->admin_socket_explicit) {
+        log_message(LOG_WARNING, "admin", "no admin socket: %s", error);
+        return true;
+    }
+    messages_add(&build->messages, (struct position){.file = snapshot->file}, "admin.socket: %s",
+                 error);
+    return false;
+}
+
+static bool prepare_log(struct build *build) {
+    const struct snapshot *snapshot = build->control_plan->snapshot;
+    if (log_prepare(&snapshot->log, privileges_owner(snapshot))) {
+        return true;
+    }
+    int error = errno;
+    messages_add(&build->messages, (struct position){.file = snapshot->file},
+                 "log.target: cannot open %s: %s%s", snapshot->log.target, strerror(error),
+                 error == EACCES ? "; let the user this runs as write to it" : "");
+    return false;
+}
+
+/* Workers that started stay, idle, when another cannot be. */
+static bool start_workers(struct control *control, struct build *build) {
     struct worker_events events = {.argument = control,
                                    .plan_unused = on_plan_unused,
                                    .plan_taken = on_plan_taken,
@@ -189,22 +224,30 @@ static bool prepare_to_publish(struct conductor *conductor, struct build *build)
         arena_use_workers(control->arena, control->worker_count + 1);
         struct worker *worker = worker_start(control->worker_count, control->arena, &events);
         if (worker == NULL) {
-            messages_add(&build->messages, at, "workers: worker %u cannot be started: %s",
-                         control->worker_count, strerror(errno));
+            messages_add(
+                &build->messages, (struct position){.file = build->control_plan->snapshot->file},
+                "workers: worker %u cannot be started: %s", control->worker_count, strerror(errno));
             return false;
         }
         control->workers[control->worker_count++] = worker;
     }
-    if (!log_configure(&snapshot->log)) {
-        messages_add(&build->messages, at, "log.target: cannot open %s: %s", snapshot->log.target,
-                     strerror(errno));
-        return false;
-    }
     return true;
 }
 
+/* Whatever fails here, the build is dropped, and refuse() closes what is prepared. */
+static bool prepare(struct control *control, struct build *build) {
+    return prepare_admin(control, build) && prepare_log(build) && start_workers(control, build);
+}
+
+/* Nothing here can fail. */
 static void publish(struct conductor *conductor, struct build *build) {
     struct control *control = &conductor->control;
+    log_commit();
+    admin_commit(control->admin);
+    if (build->gave_up_root) {
+        log_message(LOG_INFO, "user", "gave up root: this is user %s now",
+                    build->control_plan->snapshot->user);
+    }
     conductor->previous = control->plan;
     conductor->publishing = build;
     conductor->plans_to_take = build->plan_count;
@@ -218,32 +261,52 @@ static void publish(struct conductor *conductor, struct build *build) {
     }
 }
 
+/* Who asked is told when everything is as it was: see build_settled. */
+static void refuse(struct conductor *conductor, struct build *build) {
+    struct control *control = &conductor->control;
+    conductor->refusal = build->messages;
+    build->messages = (struct messages){0};
+    if (!conductor->finishing) { /* else finish() has closed what was prepared */
+        admin_abort(control->admin);
+        log_abort();
+        if (control->plan == NULL) {
+            fputs(refusal_text(conductor), stderr);
+            conductor->failed_start = true;
+            ev_break(control->loop, EVBREAK_ALL);
+        }
+    }
+    builder_settle(control->builder, build, false, NULL);
+}
+
+static bool is_stopping(struct conductor *conductor, struct build *build) {
+    if (!conductor->control.draining && !conductor->finishing) {
+        return false;
+    }
+    messages_add(&build->messages, (struct position){0}, "not reloaded: the balancer is stopping");
+    return true;
+}
+
 void build_finished(struct control *control, struct build *build) {
     struct conductor *conductor = conductor_of(control);
     /* A worker may have been started since the build was asked for, by a publish that then failed:
      * it gets nothing to do until the next reload, which builds for it. */
-    if (build->ok && (control->draining || conductor->finishing)) {
-        messages_add(&build->messages, (struct position){0},
-                     "not reloaded: the balancer is stopping");
-    } else if (build->ok && prepare_to_publish(conductor, build)) {
-        publish(conductor, build);
-        return;
-    }
-    const char *text = build->messages.text.bytes;
-    text = text != NULL ? text : "out of memory";
-    if (conductor->finishing) {
-        /* nobody to tell but those who asked */
-    } else if (control->plan == NULL) {
-        fputs(text, stderr);
-        conductor->failed_start = true;
-        ev_break(control->loop, EVBREAK_ALL);
+    if (build->ok && !is_stopping(conductor, build) && prepare(control, build)) {
+        builder_open(control->builder, build);
     } else {
-        log_message(LOG_ERROR, "reload", "configuration refused, the running one goes on: %s",
-                    text);
-        control->reloads_failed++;
+        refuse(conductor, build);
     }
-    answer(conductor, false, text);
-    builder_settle(control->builder, build, false, NULL);
+}
+
+void build_opened(struct control *control, struct build *build) {
+    struct conductor *conductor = conductor_of(control);
+    /* Without root, the log is opened once more, by the user that will reopen it: should it not be
+     * allowed to, that is found out now, and root has written nowhere for it. */
+    if (build->ok && !is_stopping(conductor, build) &&
+        (!build->gave_up_root || prepare_log(build))) {
+        publish(conductor, build);
+    } else {
+        refuse(conductor, build);
+    }
 }
 
 static void build_with(void *argument, struct carry_set *carries) {
@@ -430,7 +493,10 @@ static bool start(struct conductor *conductor, const struct build_source *source
         fprintf(stderr, "alacrity: %s\n", error);
         return false;
     }
-    mailbox_init(&control->mailbox, control->loop, control);
+    if (!mailbox_init(&control->mailbox, control->loop, control)) {
+        fprintf(stderr, "alacrity: cannot start: %s\n", strerror(errno));
+        return false;
+    }
     control->health = health_new(control);
     control->services = services_new(control);
     control->admin = admin_new(control);
@@ -470,6 +536,7 @@ static void finish(struct conductor *conductor) {
     }
     builder_stop(control->builder, control->plan);
     scripts_free(control->scripts);
+    messages_free(&conductor->refusal);
     arena_free(control->arena);
     ev_loop_destroy(control->loop);
 }

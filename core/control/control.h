@@ -95,10 +95,14 @@ void services_switch(struct services *services, struct control_plan *old,
 /* ---- admin.c: the unix socket (mode 0600) ---- */
 struct admin *admin_new(struct control *control);
 void admin_free(struct admin *admin);
-/* Binds `path` (a stale socket is replaced, a live one refused). The previous one is kept when it
- * fails. NULL path = no admin socket. */
-bool admin_listen(struct admin *admin, const char *path, char *error, size_t error_bytes)
-    __attribute__((warn_unused_result));
+/* Binds `path` beside the socket in use (a stale one is replaced, a live one refused); NULL = there
+ * shall be none. The file, and its folder if that was missing, are the owner's. False: error, and
+ * nothing is prepared. */
+bool admin_prepare(struct admin *admin, const char *path, const struct owner *owner, char *error,
+                   size_t error_bytes) __attribute__((warn_unused_result));
+/* What is prepared takes the place of the socket in use, or is undone. Nothing prepared is fine. */
+void admin_commit(struct admin *admin);
+void admin_abort(struct admin *admin);
 
 /* ---- facts.c: one pass over the facts for status, stats and lists ---- */
 struct facts_backend {

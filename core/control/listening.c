@@ -82,8 +82,9 @@ static void set_option(int descriptor, int level, int option) {
     (void)setsockopt(descriptor, level, option, &one, sizeof(one));
 }
 
-/* A bound socket, not listening yet; -1: errno. */
-static int open_bound(const struct address *address, bool shared) {
+/* A bound socket, not listening yet; -1: errno. It is the owner's before it is bound: only sockets
+ * of one user may share an address by SO_REUSEPORT, and later ones are made by that user. */
+static int open_bound(const struct address *address, bool shared, const struct owner *owner) {
     int family = address->any.sa_family;
     int descriptor = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (descriptor < 0) {
@@ -99,7 +100,8 @@ static int open_bound(const struct address *address, bool shared) {
             set_option(descriptor, IPPROTO_IPV6, IPV6_V6ONLY);
         }
     }
-    if (bind(descriptor, &address->any, address->length) != 0) {
+    if (!owner_give_file(owner, descriptor) ||
+        bind(descriptor, &address->any, address->length) != 0) {
         int error = errno;
         close(descriptor);
         errno = error;
@@ -149,7 +151,7 @@ static bool overlaps_ours(struct listening *listening, const struct address *add
 
 /* 0, or why it cannot be bound. */
 static int try_bind(const struct address *address, bool shared) {
-    int probe = open_bound(address, shared);
+    int probe = open_bound(address, shared, NULL);
     if (probe < 0) {
         return errno;
     }
@@ -250,10 +252,11 @@ static void explain(const struct bind_config *bind, int error, struct messages *
 }
 
 /* False: errno. */
-static bool open_missing(struct bound *bound, uint32_t count, uint32_t backlog) {
+static bool open_missing(struct bound *bound, uint32_t count, uint32_t backlog,
+                         const struct owner *owner) {
     bound->backlog = backlog;
     while (bound->count < count) {
-        int descriptor = open_bound(&bound->address, true);
+        int descriptor = open_bound(&bound->address, true, owner);
         if (descriptor < 0) {
             return false;
         }
@@ -263,6 +266,9 @@ static bool open_missing(struct bound *bound, uint32_t count, uint32_t backlog) 
             lstat(bound->address.local.sun_path, &status) == 0) {
             bound->device = status.st_dev;
             bound->inode = status.st_ino;
+            if (!owner_give_socket(owner, bound->address.local.sun_path, &status)) {
+                return false;
+            }
         }
     }
     return true;
@@ -303,7 +309,7 @@ struct bound *listening_want(struct listening *listening, const struct bind_conf
     }
     bound->wanted = true;
     /* A unix socket has no SO_REUSEPORT: one is shared by all workers. */
-    if (!open_missing(bound, local ? 1 : workers, backlog)) {
+    if (!open_missing(bound, local ? 1 : workers, backlog, listening->owner)) {
         explain(bind, errno, messages);
         if (local && bound->published_count == 0 && bound->count == 0) {
             list_remove(&bound->node); /* the file is somebody else's: do not unlink it */
@@ -321,7 +327,7 @@ struct bound *listening_keep_covered(struct listening *listening, const struct a
         if (!bound->wanted && bound->published_count > 0 && covers(address, &bound->address)) {
             bound->wanted = true;
             /* Without one for each worker, some workers get no clients of that address. */
-            (void)open_missing(bound, workers, backlog);
+            (void)open_missing(bound, workers, backlog, listening->owner);
             return bound;
         }
     }

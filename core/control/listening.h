@@ -32,6 +32,7 @@ struct bound {
 
 struct listening {
     struct list bounds;
+    const struct owner *owner; /* of the sockets, and their files, that the build under way makes */
 };
 
 void listening_init(struct listening *listening);
@@ -44,9 +45,9 @@ struct bound *listening_want(struct listening *listening, const struct bind_conf
  * published configuration has, now wanted as a part of the wildcard. NULL: no more. */
 struct bound *listening_keep_covered(struct listening *listening, const struct address *address,
                                      uint32_t backlog, uint32_t workers);
-/* Every address of the build could be had: makes its sockets listen. Not before, because a
- * listening SO_REUSEPORT socket gets its share of the clients at once, and closing it would drop
- * them. False: errno. */
+/* The build is about to be published: makes its sockets listen. Not before, because a listening
+ * SO_REUSEPORT socket gets its share of the clients at once, and closing it would drop them.
+ * False: errno. */
 bool listening_listen(struct listening *listening);
 /* The build was published and everybody uses it: closes what it does not want. */
 void listening_commit(struct listening *listening);

@@ -20,7 +20,7 @@ from support import ROOT, command
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^( *)```([a-z]*)\n(.*?)^\1```$", re.M | re.S)
-SECTIONS = {"workers", "timeouts", "limits", "admin", "log", "lua", "pools", "listeners"}
+SECTIONS = {"user", "workers", "timeouts", "limits", "admin", "log", "lua", "pools", "listeners"}
 SHOWN = {"yaml": 3, "lua": 5}  # at least; fewer means that this file no longer finds them
 
 

@@ -82,13 +82,19 @@ static void fake_reload(struct control *of, reload_done *done, void *argument) {
 
 /* ---- stage ---- */
 
+static bool admin_listen(struct admin *admin, const char *where, char *error, size_t error_bytes) {
+    bool ok = admin_prepare(admin, where, NULL, error, error_bytes);
+    admin_commit(admin);
+    return ok;
+}
+
 static void set_up(void) {
     char error[256];
     control = (struct control){.loop = ev_loop_new(EVFLAG_AUTO)};
     control.arena = arena_new(error, sizeof(error));
     ck_assert_ptr_nonnull(control.arena);
     arena_use_workers(control.arena, 1);
-    mailbox_init(&control.mailbox, control.loop, &control);
+    ck_assert(mailbox_init(&control.mailbox, control.loop, &control));
     control.health = health_new(&control);
     control.admin = admin_new(&control);
     control.admin->settings.reload = fake_reload;
@@ -250,6 +256,39 @@ START_TEST(it_listens_again_where_its_file_was_removed) {
 }
 END_TEST
 
+START_TEST(what_is_prepared_changes_nothing_until_it_is_committed) {
+    char next[112], next_folder[112], error[256];
+    snprintf(next_folder, sizeof(next_folder), "%s/next", folder);
+    snprintf(next, sizeof(next), "%s/next/admin.sock", folder);
+    for (int i = 0; i < 2; i++) { /* the second time, what the first prepared is undone */
+        ck_assert_msg(admin_prepare(control.admin, next, NULL, error, sizeof(error)), "%s", error);
+        ck_assert_int_eq(access(next, F_OK), 0);
+        answers("backend list nix\n", "error\nthere is no pool 'nix'\n");
+    }
+    admin_abort(control.admin);
+    ck_assert_int_eq(access(next_folder, F_OK), -1);
+    ck_assert(admin_prepare(control.admin, NULL, NULL, error, sizeof(error)));
+    admin_abort(control.admin);
+    admin_commit(control.admin); /* nothing is prepared */
+    answers("backend list nix\n", "error\nthere is no pool 'nix'\n");
+    ck_assert(admin_prepare(control.admin, next, NULL, error, sizeof(error)));
+    admin_commit(control.admin);
+    ck_assert_int_eq(access(path, F_OK), -1);
+    close(client_at(next));
+    ck_assert(admin_listen(control.admin, NULL, error, sizeof(error)));
+    ck_assert_int_eq(rmdir(next_folder), 0); /* made for a socket that was used: it stays */
+}
+END_TEST
+
+START_TEST(a_folder_made_in_vain_is_removed) {
+    char next[112], error[256];
+    snprintf(next, sizeof(next), "%s/next/", folder);
+    ck_assert(!admin_prepare(control.admin, next, NULL, error, sizeof(error)));
+    ck_assert_int_eq(access(next, F_OK), -1);
+    answers("backend list nix\n", "error\nthere is no pool 'nix'\n");
+}
+END_TEST
+
 /* ---- the protocol ---- */
 
 START_TEST(requests_may_end_with_newline_crlf_or_the_input) {
@@ -360,8 +399,8 @@ START_TEST(who_does_not_take_its_answer_is_ended) {
     ssize_t got;
     memset(longest, 'x', sizeof(longest) - 1);
     snapshot.file = longest; /* a status that no socket's buffer holds */
-    control.admin->settings.answer_s = 0.1;
     for (int patient = 0; patient < 2; patient++) {
+        control.admin->settings.answer_s = patient ? 30 : 0.1;
         int client = client_at(path);
         say(client, "--json status\n");
         if (patient) { /* takes all while the server goes on writing */
@@ -527,7 +566,7 @@ START_TEST(a_worker_that_hangs_does_not_hang_the_asker) {
     worker_stop(workers[0]); /* its late answer is delivered, and nobody minds */
     control.worker_count = 0;
     mailbox_close(&control.mailbox);
-    mailbox_init(&control.mailbox, control.loop, &control);
+    ck_assert(mailbox_init(&control.mailbox, control.loop, &control));
     close(gate[0]);
     close(gate[1]);
 }
@@ -560,6 +599,8 @@ int main(void) {
     tcase_add_test(cases, a_live_socket_is_refused_a_stale_one_replaced);
     tcase_add_test(cases, what_is_no_socket_is_left_alone);
     tcase_add_test(cases, it_listens_again_where_its_file_was_removed);
+    tcase_add_test(cases, what_is_prepared_changes_nothing_until_it_is_committed);
+    tcase_add_test(cases, a_folder_made_in_vain_is_removed);
     tcase_add_test(cases, requests_may_end_with_newline_crlf_or_the_input);
     tcase_add_test(cases, requests_may_come_in_pieces);
     tcase_add_test(cases, garbage_is_refused);

@@ -71,6 +71,7 @@ START_TEST(defaults_fill_what_is_not_written) {
     ck_assert_uint_eq(s->max_sessions, 100000);
     ck_assert_str_eq(s->admin_socket, "/run/alacrity/admin.sock");
     ck_assert(!s->admin_socket_explicit);
+    ck_assert_ptr_null(s->user);
     ck_assert_str_eq(s->log.target, "stderr");
     ck_assert_int_eq(s->log.format, LOG_TEXT);
     ck_assert_int_eq(s->log.level, LOG_INFO);
@@ -113,6 +114,7 @@ END_TEST
 START_TEST(every_key_reaches_its_field) {
     struct snapshot *s = parse_good(
         "workers: 7\n"
+        "user: root\n"
         "timeouts: {connect: 250ms, idle: 2h, session: 1d, drain: 0}\n"
         "limits: {sessions: 5}\n"
         "admin: {socket: /tmp/a.sock}\n"
@@ -136,6 +138,11 @@ START_TEST(every_key_reaches_its_field) {
     const struct listener_config *web = &s->listeners[0], *page = &s->listeners[1];
 
     ck_assert_uint_eq(s->workers, 7);
+    ck_assert_str_eq(s->user, "root");
+    ck_assert_uint_eq(s->owner.user, 0);
+    ck_assert_uint_eq(s->owner.group, 0);
+    ck_assert_uint_eq(s->user_at.line, 2);
+    ck_assert_uint_eq(s->user_at.column, 7);
     ck_assert_uint_eq(s->timeouts.connect_ms, 250);
     ck_assert_uint_eq(s->timeouts.idle_ms, 7200000);
     ck_assert_uint_eq(s->timeouts.session_ms, 86400000);
@@ -157,12 +164,12 @@ START_TEST(every_key_reaches_its_field) {
 
     ck_assert_str_eq(s->pools[0].name, "p1");
     ck_assert_str_eq(pool->name, "p2");
-    ck_assert_uint_eq(pool->at.line, 9);
+    ck_assert_uint_eq(pool->at.line, 10);
     ck_assert_uint_eq(pool->at.column, 3);
     ck_assert_str_eq(pool->policy.name, "tests/unit/test_config.c");
     ck_assert_str_eq(pool->policy.path, "tests/unit/test_config.c");
     ck_assert_str_eq(pool->policy.with->keys[0], "k");
-    ck_assert_uint_eq(pool->policy.at.line, 10);
+    ck_assert_uint_eq(pool->policy.at.line, 11);
     ck_assert_str_eq(pool->fallback, "reject");
     ck_assert(pool->check.enabled);
     ck_assert_str_eq(pool->check.script.name, "http");

@@ -43,10 +43,16 @@ static size_t read_file(const char *name) {
     return length;
 }
 
+static bool configure(const struct log_settings *settings) {
+    bool ok = log_prepare(settings, NULL);
+    log_commit();
+    return ok;
+}
+
 static void start(enum log_format format, enum log_level level) {
     struct log_settings settings = {file, format, level};
     ck_assert(log_start());
-    ck_assert(log_configure(&settings));
+    ck_assert(configure(&settings));
 }
 
 __attribute__((format(printf, 5, 6))) static void
@@ -138,18 +144,48 @@ START_TEST(levels_filter_and_off_is_silent) {
     ck_assert_ptr_null(strstr(contents, "quiet"));
     ck_assert_ptr_nonnull(strstr(contents, "Z warning check loud\n"));
     ck_assert(log_start());
-    ck_assert(log_configure(&(struct log_settings){"off", LOG_TEXT, LOG_DEBUG}));
+    ck_assert(configure(&(struct log_settings){"off", LOG_TEXT, LOG_DEBUG}));
     ck_assert(!log_enabled(LOG_ERROR));
 }
 END_TEST
 
 START_TEST(a_target_that_cannot_be_opened_changes_nothing) {
     start(LOG_TEXT, LOG_INFO);
-    ck_assert(!log_configure(&(struct log_settings){"/nowhere/log", LOG_JSON, LOG_ERROR}));
+    ck_assert(!configure(&(struct log_settings){"/nowhere/log", LOG_JSON, LOG_ERROR}));
     log_message(LOG_INFO, "reload", "still here");
     log_stop();
     read_file(file);
     ck_assert_ptr_nonnull(strstr(contents, "info reload still here\n"));
+}
+END_TEST
+
+/* The lowest free descriptor: higher when one was left open. */
+static int lowest_free(void) {
+    int descriptor = dup(STDERR_FILENO);
+    close(descriptor);
+    return descriptor;
+}
+
+START_TEST(what_is_prepared_changes_nothing_until_it_is_committed) {
+    char other[100];
+    snprintf(other, sizeof(other), "%s.other", file);
+    start(LOG_TEXT, LOG_INFO);
+    int before = lowest_free();
+    for (int i = 0; i < 2; i++) { /* the second time, what the first prepared is closed */
+        ck_assert(log_prepare(&(struct log_settings){other, LOG_JSON, LOG_ERROR}, NULL));
+        log_message(LOG_INFO, "reload", "round %d", i);
+    }
+    log_abort();
+    ck_assert_int_eq(lowest_free(), before);
+    log_commit(); /* nothing is prepared */
+    log_message(LOG_INFO, "reload", "the end");
+    log_stop();
+    read_file(file);
+    ck_assert_ptr_nonnull(strstr(contents, "info reload round 0\n"));
+    ck_assert_ptr_nonnull(strstr(contents, "info reload round 1\n"));
+    ck_assert_ptr_nonnull(strstr(contents, "info reload the end\n"));
+    ck_assert_uint_eq(read_file(other), 0);
+    unlink(other);
 }
 END_TEST
 
@@ -283,7 +319,7 @@ START_TEST(another_target_frees_a_blocked_log) {
     for (int i = 0; i < 2000; i++) {
         log_message(LOG_INFO, "session", "nobody reads this line %d", i);
     }
-    ck_assert(log_configure(&(struct log_settings){other, LOG_TEXT, LOG_INFO}));
+    ck_assert(configure(&(struct log_settings){other, LOG_TEXT, LOG_INFO}));
     log_message(LOG_INFO, "log", "free again");
     log_stop();
     read_file(other);
@@ -319,6 +355,7 @@ int main(void) {
     tcase_add_test(tests, long_lines_are_shortened_visibly_and_stay_whole);
     tcase_add_test(tests, levels_filter_and_off_is_silent);
     tcase_add_test(tests, a_target_that_cannot_be_opened_changes_nothing);
+    tcase_add_test(tests, what_is_prepared_changes_nothing_until_it_is_committed);
     tcase_add_test(tests, reopening_follows_a_rotation);
     tcase_add_test(tests, lines_of_threads_arrive_whole_and_in_order);
     tcase_add_test(tests, a_blocked_sink_drops_lines_and_tells_later);

@@ -1,8 +1,10 @@
 /* Mailbox: posting order, many posters, mail that posts mail, and closing. */
 #include <check.h>
+#include <errno.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "base/list.h"
 #include "base/mailbox.h"
@@ -37,7 +39,7 @@ static void on_letter(struct mail *mail, void *argument) {
 static void owner_open(struct owner *owner, int expected) {
     *owner = (struct owner){.expected = expected};
     owner->loop = ev_loop_new(EVFLAG_AUTO);
-    mailbox_init(&owner->mailbox, owner->loop, owner);
+    ck_assert(mailbox_init(&owner->mailbox, owner->loop, owner));
 }
 
 static void post(struct owner *owner, int poster, int number) {
@@ -114,12 +116,26 @@ START_TEST(closing_delivers_what_is_left_and_lets_the_loop_end) {
 }
 END_TEST
 
+START_TEST(out_of_descriptors_it_says_so) {
+    struct owner owner = {.loop = ev_loop_new(EVFLAG_AUTO)};
+    struct rlimit before, none = {0};
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none.rlim_max = before.rlim_max;
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+    ck_assert(!mailbox_init(&owner.mailbox, owner.loop, &owner)); /* and libev does not abort */
+    ck_assert_int_eq(errno, EMFILE);
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+    ev_loop_destroy(owner.loop);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("mailbox");
     TCase *mailbox = tcase_create("mailbox");
     tcase_add_test(mailbox, every_mail_arrives_once_and_each_posters_in_order);
     tcase_add_test(mailbox, a_mail_may_be_posted_again_while_it_is_delivered);
     tcase_add_test(mailbox, closing_delivers_what_is_left_and_lets_the_loop_end);
+    tcase_add_test(mailbox, out_of_descriptors_it_says_so);
     tcase_set_timeout(mailbox, 30);
     suite_add_tcase(suite, mailbox);
     return run_suite(suite);

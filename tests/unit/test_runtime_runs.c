@@ -232,7 +232,8 @@ static void log_to_file(void) {
     static char path[128];
     snprintf(path, sizeof(path), "%s/log", f.folder);
     ck_assert(log_start());
-    ck_assert(log_configure(&(struct log_settings){path, LOG_TEXT, LOG_INFO}));
+    ck_assert(log_prepare(&(struct log_settings){path, LOG_TEXT, LOG_INFO}, NULL));
+    log_commit();
 }
 
 /* Everything that was logged; the log is closed. */
