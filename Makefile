@@ -106,6 +106,9 @@ fuzz: ## libFuzzer on the configuration and HTTP parsers, FUZZ_SECONDS each
 	  tests/cases/bad
 	$(Q)build/fuzz/fuzz_http -max_total_time=$(FUZZ_SECONDS) build/fuzz/http
 
+drill: all ## ten thousand runaway scripts under load; KILLS=N
+	$(Q)ALACRITY=$(CURDIR)/$(BINARY) /usr/bin/python3 tests/drills/kills.py
+
 bench: $(BINARY) ## short connections beside HAProxy, interleaved
 	$(Q)/usr/bin/python3 tests/bench/run.py
 
@@ -131,5 +134,5 @@ clean: ## removes build/
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' Makefile | expand -t 12
 
-.PHONY: all tests-built check asan tsan unit fuzz bench demo lint format install clean help
+.PHONY: drill all tests-built check asan tsan unit fuzz bench demo lint format install clean help
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -47,7 +47,7 @@
 #include "lua/places.h"
 
 #define TICK_SIGNAL SIGURG /* ignored by default: a stray one does no harm */
-#define RETRY_NS 100000
+#define RETRY_US 100
 #define STACK_BYTES (64u << 20)
 #define ZONE_BYTES (256u << 10)
 #define SIGNAL_STACK_BYTES (64u << 10)
@@ -67,7 +67,7 @@ struct watched {
     uint64_t seen_cpu_us; /* ... and the thread's CPU time then */
     uint64_t budget_us;
     sigjmp_buf leave;
-    timer_t ticks, retry;
+    timer_t ticks, again;
     uintptr_t stack_start, zone_end, stack_end; /* the zone is [stack_start, zone_end) */
 };
 
@@ -117,12 +117,18 @@ static bool may_leave(const ucontext_t *context) {
                             (uintptr_t)context->uc_mcontext.gregs[REG_RSP]);
 }
 
+/* Looks again after that time; if the timer fails, the next tick does. */
+static void look_again(uint64_t delay_us) {
+    const struct itimerspec soon = {.it_value = {.tv_sec = (time_t)(delay_us / 1000000u),
+                                                 .tv_nsec = (long)(delay_us % 1000000u) * 1000}};
+    (void)timer_settime(self.again, 0, &soon, NULL);
+}
+
 static void leave_or_try_again(const ucontext_t *context) {
     if (may_leave(context)) {
         leave();
     }
-    const struct itimerspec soon = {.it_value = {.tv_nsec = RETRY_NS}};
-    (void)timer_settime(self.retry, 0, &soon, NULL); /* if not, the next tick tries */
+    look_again(RETRY_US);
 }
 
 static void condemn(enum stop_cause cause, uint32_t cpu_us) {
@@ -148,6 +154,8 @@ static void on_tick(int number, siginfo_t *info, void *context) {
         }
         if (self.condemned == sequence) {
             leave_or_try_again(context);
+        } else {
+            look_again(self.budget_us - used_us); /* ticks are coarse: this is when it may be due */
         }
     }
     errno = saved;
@@ -306,7 +314,7 @@ static int arm(stack_t *signal_stack) {
         return ENOMEM;
     }
     if ((error = make_timer(CLOCK_THREAD_CPUTIME_ID, &self.ticks)) == 0) {
-        if ((error = make_timer(CLOCK_MONOTONIC, &self.retry)) == 0) {
+        if ((error = make_timer(CLOCK_MONOTONIC, &self.again)) == 0) {
             if (sigaltstack(signal_stack, NULL) == 0 &&
                 timer_settime(self.ticks, 0, &every, NULL) == 0 &&
                 syscall(SYS_mprotect, self.stack_start, ZONE_BYTES, PROT_NONE) == 0) {
@@ -317,7 +325,7 @@ static int arm(stack_t *signal_stack) {
                 return 0;
             }
             error = errno;
-            timer_delete(self.retry);
+            timer_delete(self.again);
         }
         timer_delete(self.ticks);
     }
@@ -328,7 +336,7 @@ static int arm(stack_t *signal_stack) {
 static void disarm(stack_t *signal_stack) {
     self.armed = false;
     timer_delete(self.ticks);
-    timer_delete(self.retry);
+    timer_delete(self.again);
     (void)syscall(SYS_mprotect, self.stack_start, ZONE_BYTES, PROT_READ | PROT_WRITE);
     const stack_t none = {.ss_flags = SS_DISABLE};
     (void)sigaltstack(&none, NULL); /* no handler runs on this thread now */

@@ -64,7 +64,8 @@ def test_newcomers_are_told_at_once():
     with Alacrity(web_over([server], port)) as balancer, dial(port) as stays:
         stays.recv(10)
         drain(balancer)
-        eventually(lambda: not_served(port), "the workers have heard of it")
+        # Control says so first; each worker serves until it has heard it.
+        eventually(lambda: all(not_served(port) for _ in range(8)))
         for _ in range(5):
             start = time.monotonic()
             assert not_served(port)

@@ -102,7 +102,9 @@ static void run_good(void) {
     close_state(&memory, call.lua);
 }
 
-static uint32_t worst_over_us;
+/* CPU time beyond the budget, of every stop. */
+static uint32_t over_us[16384];
+static _Atomic uint32_t over_count;
 
 /* True: it was stopped; false: it came to an error by itself. */
 static bool run_runaway(const char *source) {
@@ -117,7 +119,7 @@ static bool run_runaway(const char *source) {
         return false;
     }
     uint32_t over = used > BUDGET_US ? (uint32_t)used - BUDGET_US : 0;
-    worst_over_us = over > worst_over_us ? over : worst_over_us;
+    over_us[atomic_fetch_add(&over_count, 1) % 16384] = over;
     must(memory.region_count > 0);
     memory_abandon(&memory);
     return true;
@@ -167,8 +169,16 @@ static void *stop_many(void *argument) {
     return NULL;
 }
 
+static int by_size(const void *a, const void *b) {
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return x < y ? -1 : x > y;
+}
+
 START_TEST(nothing_is_left_of_the_stopped) {
     (void)run_on_thread(stop_many, NULL);
+    qsort(over_us, over_count, sizeof(over_us[0]), by_size);
+    printf("%u stops, CPU time beyond the budget: p50 %u us, p99 %u us, most %u us\n", over_count,
+           over_us[over_count / 2], over_us[over_count * 99 / 100], over_us[over_count - 1]);
 }
 END_TEST
 
