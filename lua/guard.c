@@ -94,6 +94,25 @@ static void cpcall_work(void *argument) {
     call->status = lua_cpcall(call->lua, call->function, call->argument);
 }
 
+/* Signal handler: writes where the script is, as well as can be told. The frame that the state
+ * knows of may be that of the function which called the one that runs. */
+static void look(void *argument) {
+    const struct call *call = argument;
+    struct vm *vm = call->vm;
+    lua_Debug frame;
+    vm->near[0] = '\0';
+    for (int level = 0; level < 4 && lua_getstack(call->lua, level, &frame); level++) {
+        if (lua_getinfo(call->lua, "S", &frame) && frame.linedefined >= 0 && frame.what[0] != 'C') {
+            snprintf(vm->near, sizeof(vm->near), "%s:%d", frame.short_src, frame.linedefined);
+            return;
+        }
+    }
+}
+
+void guard_watch(void) {
+    watchdog_on_leaving(look);
+}
+
 static void collect_work(void *argument) {
     (void)lua_gc(((struct call *)argument)->lua, LUA_GCCOLLECT, 0);
 }
@@ -121,6 +140,9 @@ static int guarded(struct call *call, uint32_t budget_us, void (*work)(void *)) 
     struct stop stop = watchdog_run(&vm->memory, budget_us, work, call);
     if (stop.cause == STOP_NONE && !is_full(call, refused_before, budget_us)) {
         return call->status;
+    }
+    if (stop.cause != STOP_BUDGET) {
+        vm->near[0] = '\0'; /* of an earlier stop */
     }
     vm->stop = stop;
     vm->stop.cause = stop.cause != STOP_NONE ? stop.cause : STOP_MEMORY;

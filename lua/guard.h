@@ -31,6 +31,9 @@ int guard_resume(struct vm *vm, lua_State *coroutine, int arguments)
 int guard_cfunction(struct vm *vm, lua_CFunction function, void *argument)
     __attribute__((warn_unused_result));
 
+/* For scripting.c: has watchdog.c find out where a script is when it is stopped (vm->near). */
+void guard_watch(void);
+
 /* For vm.c, while it makes a state, inside a protected call: makes vm->handler_ref. */
 void guard_open(struct vm *vm, lua_State *lua);
 

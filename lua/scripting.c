@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "core/scripting.h"
+#include "lua/guard.h"
 #include "lua/policy.h"
 #include "lua/rebuild.h"
 #include "lua/runtime.h"
@@ -44,8 +45,13 @@ static bool host_script(struct script_host *host, uint32_t index, struct script_
     return true;
 }
 
+static bool open_watchdog(char *reason, size_t reason_bytes) {
+    guard_watch();
+    return watchdog_open(reason, reason_bytes);
+}
+
 static const struct scripting table = {
-    .watchdog_open = watchdog_open,
+    .watchdog_open = open_watchdog,
     .watchdog_is_proven = watchdog_is_proven,
     .thread_start = watchdog_thread_start,
     .self_test = state_self_test,

@@ -34,7 +34,7 @@ struct vm {
     bool resting;     /* owner's: the builder has it, nobody may ask */
     bool out;         /* owner's: resting for good, stopped too often or impossible to rebuild */
     struct stop stop; /* how it was lost ... */
-    char near[128];   /* ... and about where, "script:line"; "" = not known */
+    char near[128];   /* ... and about where: "script:line" of a function; "" = not known */
     uint32_t overruns_in_window;  /* owner's, both */
     uint64_t window_started_ms;   /* monotonic */
     struct rebuild *rebuild;      /* rebuild.c's */

@@ -66,7 +66,9 @@ struct watched {
     uint64_t seen;        /* the sequence the tick before saw ... */
     uint64_t seen_cpu_us; /* ... and the thread's CPU time then */
     uint64_t budget_us;
-    sigjmp_buf leave;
+    sigjmp_buf leave, looked;
+    volatile bool looking; /* in the handler, while `look` runs */
+    void *argument;        /* of the call */
     timer_t ticks, again;
     uintptr_t stack_start, zone_end, stack_end; /* the zone is [stack_start, zone_end) */
 };
@@ -75,6 +77,7 @@ static _Thread_local struct watched self __attribute__((tls_model("initial-exec"
 
 /* Written by watchdog_open, before a second thread exists. */
 static bool proven, needs_hook;
+static void (*look)(void *argument);
 static uint64_t thread_cpu_us(void) {
     struct timespec time;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
@@ -124,8 +127,19 @@ static void look_again(uint64_t delay_us) {
     (void)timer_settime(self.again, 0, &soon, NULL);
 }
 
+/* What it reads may be half changed: a fault, or another tick (on_fault, on_tick), ends it. */
+static void take_a_look(void) {
+    if (look != NULL && sigsetjmp(self.looked, 0) == 0) {
+        self.looking = true;
+        compiler_barrier();
+        look(self.argument);
+    }
+    self.looking = false;
+}
+
 static void leave_or_try_again(const ucontext_t *context) {
     if (may_leave(context)) {
+        take_a_look();
         leave();
     }
     look_again(RETRY_US);
@@ -142,6 +156,9 @@ static void on_tick(int number, siginfo_t *info, void *context) {
     (void)info;
     int saved = errno;
     uint64_t sequence = self.sequence;
+    if (self.looking) {
+        siglongjmp(self.looked, 1);
+    }
     if (proven && (sequence & 1) != 0) {
         uint64_t now_us = thread_cpu_us();
         if (self.seen != sequence) {
@@ -165,6 +182,9 @@ static struct sigaction previous_fault;
 
 static void on_fault(int number, siginfo_t *info, void *context) {
     uintptr_t at = (uintptr_t)info->si_addr;
+    if (self.looking) {
+        siglongjmp(self.looked, 1);
+    }
     if (self.armed && (self.sequence & 1) != 0 && at >= self.stack_start && at < self.zone_end) {
         int saved = errno;
         condemn(STOP_STACK, 0);
@@ -202,6 +222,7 @@ static void stack_reset(void) {
 static __attribute__((noinline)) struct stop run_armed(struct memory *memory, uint32_t budget_us,
                                                        void (*work)(void *), void *argument) {
     self.budget_us = budget_us;
+    self.argument = argument;
     memory_bound = memory;
     if (!proven) { /* on_count looks at these */
         self.seen = self.sequence + 1;
@@ -468,12 +489,15 @@ static const char *open_or_say_why(void) {
     }
     bool all_stopped = false;
     pthread_t thread;
-    proven = true; /* the proof runs as everything else will */
+    void (*look_later)(void *) = look;
+    look = NULL;   /* the proofs are no calls of the guard */
+    proven = true; /* the rest runs as everything else will */
     int error = watchdog_thread_start(&thread, prove, &all_stopped);
     if (error != 0) {
         return "a thread that runs scripts cannot be started";
     }
     pthread_join(thread, NULL);
+    look = look_later;
     return all_stopped ? NULL : "scripts that run for long were not stopped";
 }
 
@@ -491,6 +515,10 @@ bool watchdog_open(char *reason, size_t reason_bytes) {
     needs_hook = !proven;
     snprintf(reason, reason_bytes, "%s", proven ? "" : why);
     return proven;
+}
+
+void watchdog_on_leaving(void (*function)(void *argument)) {
+    look = function;
 }
 
 bool watchdog_is_proven(void) {

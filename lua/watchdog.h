@@ -43,6 +43,11 @@ int watchdog_thread_start(pthread_t *thread, void *(*run)(void *), void *argumen
 struct stop watchdog_run(struct memory *memory, uint32_t budget_us, void (*work)(void *argument),
                          void *argument);
 
+/* Once, before watchdog_open: called with the argument of a call that is about to be left, to find
+ * out where it is. Runs in a signal handler on a state in the middle of something: it may only
+ * look, and is given up when that faults or takes long. */
+void watchdog_on_leaving(void (*look)(void *argument));
+
 /* Inside `work`: between these two it is not left. Neither Lua nor anything that raises may be
  * called in between. They nest. */
 void watchdog_hold(void);

@@ -106,6 +106,7 @@ def test_the_log_tells():
         assert "./runaway.lua" in line["message"] and "pick_budget: 10 ms" in line["message"]
         assert line["script"] == "./runaway.lua" and line["hook"] == "pick"
         assert line["cause"] == "budget" and line["cpu_us"] >= 10000
+        assert "runaways.lua:" in line["message"], "where it was"
 
 
 @pytest.mark.parametrize("where,script", [
