@@ -125,6 +125,20 @@ def test_a_shadow_is_only_counted():
         assert balancer.admin("script", "list")["shadows"] == []
 
 
+def test_a_shadow_takes_no_turn_from_the_current_policy():
+    """Both take turns among equals; the shadow's turns are not the current one's."""
+    port = free_port()
+    with start(port, policy="least-conn") as balancer:
+        script(balancer, "shadow", "app", "least-conn")
+        answers = []
+        for _ in range(20):
+            answers.append(ask(port))
+            balancer.at_rest()
+        assert answers.count(b"a\n") == answers.count(b"b\n") == 10
+        shadow = balancer.admin("script", "list")["shadows"][0]
+        assert shadow["asked_total"] == shadow["agreed_total"] == 20
+
+
 def test_a_shadow_may_do_what_it_wants():
     """It fails, it runs away, it is sampled, it is dropped: the sessions go where they went."""
     port = free_port()
