@@ -62,10 +62,18 @@ static int on_error(lua_State *lua) {
     return 1;
 }
 
+/* What collect_work calls. */
+static int collect(lua_State *lua) {
+    (void)lua_gc(lua, LUA_GCCOLLECT, 0);
+    return 0;
+}
+
 void guard_open(struct vm *vm, lua_State *lua) {
     lua_pushlightuserdata(lua, vm);
     lua_pushcclosure(lua, on_error, 1);
     vm->handler_ref = luaL_ref(lua, LUA_REGISTRYINDEX);
+    lua_pushcfunction(lua, collect);
+    vm->collector_ref = luaL_ref(lua, LUA_REGISTRYINDEX);
 }
 
 /* ---- the entries ---- */
@@ -77,6 +85,7 @@ struct call {
     int arguments, results, handler, status;
     lua_CFunction function;
     void *argument;
+    bool collected;
 };
 
 static void pcall_work(void *argument) {
@@ -113,8 +122,16 @@ void guard_watch(void) {
     watchdog_on_leaving(look);
 }
 
+/* Collecting may ask for memory, too (a smaller table of strings), and raise when there is none: it
+ * needs protection, and a function that stands there already. */
 static void collect_work(void *argument) {
-    (void)lua_gc(((struct call *)argument)->lua, LUA_GCCOLLECT, 0);
+    struct call *call = argument;
+    lua_State *lua = call->vm->lua;
+    lua_rawgeti(lua, LUA_REGISTRYINDEX, call->vm->collector_ref);
+    call->collected = lua_pcall(lua, 0, 0, 0) == 0;
+    if (!call->collected) {
+        lua_pop(lua, 1);
+    }
 }
 
 /* LuaJIT does not collect garbage when memory is refused, it raises an error, which the script may
@@ -127,7 +144,7 @@ static bool is_full(struct call *call, uint64_t refused_before, uint32_t budget_
         return false;
     }
     struct stop stop = watchdog_run(&vm->memory, budget_us, collect_work, call);
-    if (stop.cause != STOP_NONE) {
+    if (stop.cause != STOP_NONE || !call->collected) {
         return true;
     }
     size_t used_bytes = (size_t)lua_gc(vm->lua, LUA_GCCOUNT, 0) * 1024;

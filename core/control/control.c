@@ -359,6 +359,10 @@ bool conductor_is_finishing(struct control *control) {
     return conductor_of(control)->finishing;
 }
 
+bool conductor_is_busy(struct control *control) {
+    return conductor_of(control)->building;
+}
+
 void conductor_job_done(struct control *control, bool ok, const char *text) {
     struct conductor *conductor = conductor_of(control);
     conductor->building = false;

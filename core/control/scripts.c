@@ -22,13 +22,10 @@
 
 #define WATCH_SECONDS 0.25 /* between looks at how the current versions do */
 
-struct job;
-
 struct scripts {
     struct control *control;
     struct list pools;
     struct ev_timer watch;
-    struct job *job; /* under way, or NULL */
 };
 
 /* One wish on its way. Control's, but for build_policies and free_replaced. */
@@ -160,7 +157,6 @@ void scripts_switch(struct scripts *scripts, const struct control_plan *plan) {
 
 static void finish(struct job *job, bool ok, const char *text) {
     struct control *control = job->scripts->control;
-    job->scripts->job = NULL;
     log_message(ok ? LOG_INFO : LOG_ERROR, "script", "%s", text);
     conductor_job_done(control, ok, text);
     version_release(job->version);
@@ -436,7 +432,6 @@ void scripts_begin(struct scripts *scripts, struct script_wish *wish) {
     }
     job->scripts = scripts;
     job->wish = wish;
-    scripts->job = job;
     if (!find_target(job, error, sizeof(error))) {
         finish(job, false, error);
     } else if (wish->action == SCRIPT_PROMOTE) {
@@ -490,15 +485,16 @@ static void look_after(struct scripts *scripts, const struct control_pool *contr
     }
 }
 
+/* Looks only while nothing is under way: then a rollback begins at once, from what was seen. */
 static void on_watch(struct ev_loop *loop, struct ev_timer *timer, int events) {
     (void)loop;
     (void)events;
     struct scripts *scripts = container_of(timer, struct scripts, watch);
-    const struct control *control = scripts->control;
-    if (scripts->job != NULL || control->plan == NULL || control->draining) {
+    struct control *control = scripts->control;
+    if (control->plan == NULL || control->draining) {
         return;
     }
-    for (uint32_t i = 0; i < control->plan->pool_count && scripts->job == NULL; i++) {
+    for (uint32_t i = 0; i < control->plan->pool_count && !conductor_is_busy(control); i++) {
         look_after(scripts, &control->plan->pools[i]);
     }
 }

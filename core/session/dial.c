@@ -22,17 +22,24 @@ static bool shadow_is_due(struct worker_pool *pool, const struct dial *dial) {
            pool->shadow_turn++ % pool->shadow_sample == 0;
 }
 
-/* Asks the current policy and the shadow; only the current one's answer is used, both are timed. */
+/* Asks the current policy and the shadow; only the current one's answer is used, both are timed.
+ * The view turns with each pool:least(): both see it at the same turn, and the shadow leaves it as
+ * the current policy did. */
 static enum pick_answer ask_both(struct session *session, const struct alacrity_ctx_private *ctx,
                                  struct slot **slot) {
     struct worker_pool *pool = session->dial->pool;
     struct pool_row *row = pool->row;
     struct slot *other = NULL;
+    uint32_t *rotation = &pool->view.rotation;
+    uint32_t rotation_before = *rotation;
     uint64_t began = clock_ns();
     enum pick_answer answer = scripting->policy_pick(pool->current.policy, ctx, slot);
     uint64_t between = clock_ns();
+    uint32_t rotation_after = *rotation;
+    *rotation = rotation_before;
     enum pick_answer shadow = scripting->policy_pick(pool->shadow.policy, ctx, &other);
     uint64_t ended = clock_ns();
+    *rotation = rotation_after;
     counter_add(&row->current_ns, between - began);
     counter_add(&row->shadow_ns, ended - between);
     counter_add(&row->shadow_asked, 1);

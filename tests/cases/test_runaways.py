@@ -97,6 +97,37 @@ def test_it_is_taken_out_when_it_goes_on_and_comes_back_with_a_reload():
         assert web["sessions_total"] == web["ended"]["done"]
 
 
+# Fills its memory with strings, catches the error, and keeps what lies between them: collecting them
+# needs memory of its own then (a smaller table of strings), and there is none.
+LITTER = """
+local kept
+return { api = 1, kind = "policy", name = "litter", new = function()
+  return { pick = function(self, ctx, pool)
+    if ctx.listener == "trial" then return pool[1] end
+    local tables, strings = nil, nil
+    pcall(function()
+      for i = 1, 1e9 do
+        strings = { strings, "k" .. i }
+        if i % 8 == 0 then tables = { tables } end
+      end
+    end)
+    strings, kept = nil, tables
+    return pool[1]
+  end }
+end }
+"""
+
+
+def test_memory_that_cannot_even_be_collected_ends_no_process():
+    port = free_port()
+    config = {**web_over([Server(serve_name, "a")], port, policy={"script": "./litter.lua"}),
+              "lua": {"memory": "8MiB", "pick_budget": "10s", "overruns": 0}}
+    with Alacrity(config, scripts={"litter.lua": LITTER}) as balancer:
+        for _ in range(4):
+            assert ask(port) == b"a\n"
+        balancer.wait_line("it filled its memory")
+
+
 def test_the_log_tells():
     port = free_port()
     with start(configuration([Server(serve_name, "a"), Server(serve_name, "b")], port,

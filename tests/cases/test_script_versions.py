@@ -1,5 +1,6 @@
 """A policy is swapped, shadowed, promoted and rolled back while traffic runs: no session fails, no
 count is lost, what the version before knew is carried over, and what fails goes away by itself."""
+import concurrent.futures
 import json
 
 import pytest
@@ -45,8 +46,8 @@ def script(balancer, verb, pool, file=None, *more, ok=True):
     return balancer.admin("script", verb, pool, *words, *more, ok=ok, plain=True)
 
 
-def roles(balancer):
-    versions = balancer.admin("script", "list")["versions"]
+def roles(balancer, pool="app"):
+    versions = balancer.admin("script", "list", pool)["versions"]
     return {version["role"]: version["version"] for version in versions}
 
 
@@ -125,6 +126,20 @@ def test_a_shadow_is_only_counted():
         assert balancer.admin("script", "list")["shadows"] == []
 
 
+def test_a_shadow_takes_no_turn_from_the_current_policy():
+    """Both take turns among equals; the shadow's turns are not the current one's."""
+    port = free_port()
+    with start(port, policy="least-conn") as balancer:
+        script(balancer, "shadow", "app", "least-conn")
+        answers = []
+        for _ in range(20):
+            answers.append(ask(port))
+            balancer.at_rest()
+        assert answers.count(b"a\n") == answers.count(b"b\n") == 10
+        shadow = balancer.admin("script", "list")["shadows"][0]
+        assert shadow["asked_total"] == shadow["agreed_total"] == 20
+
+
 def test_a_shadow_may_do_what_it_wants():
     """It fails, it runs away, it is sampled, it is dropped: the sessions go where they went."""
     port = free_port()
@@ -172,6 +187,38 @@ def test_it_returns_after_a_reload_too():
         balancer.reload({**config, "workers": 2, "lua": {"rollback_errors": 5}})
         eventually(lambda: ask(port) and roles(balancer) == {"current": 1, "failed": 2})
         assert {ask(port) for _ in range(10)} == {b"a\n"}
+
+
+# Takes its time to be constructed, and says when it begins to.
+SLOW = """
+return { api = 1, kind = "policy", name = "slow", new = function()
+  print("the slow one begins")
+  local now = require("alacrity").now
+  local ends = now() + 1.5
+  while now() < ends do end
+  return { pick = function(self, ctx, pool) return pool[1] end }
+end }
+"""
+
+
+def test_what_fails_while_a_reload_is_built_is_not_returned_to():
+    """The wish to go back must not outlive the version it is about."""
+    port = free_port()
+    with start(port, scripts={"fails.lua": FAILS % 'error("x")', "slow.lua": SLOW}) as balancer:
+        script(balancer, "swap", "app", "fails.lua")
+        config = web_over([Server(serve_name, name) for name in "ab"], port,
+                          policy={"script": "./one.lua"})
+        config["pools"]["other"] = {**config["pools"]["app"], "policy": {"script": "./slow.lua"}}
+        config = {**config, "workers": 1, "lua": {"budget": "1m"}}
+        with concurrent.futures.ThreadPoolExecutor(1) as threads:
+            reload = threads.submit(balancer.reload, config)
+            balancer.wait_line("the slow one begins")
+            for _ in range(15):
+                ask(port)
+            reload.result()
+        script(balancer, "shadow", "app", "round-robin")  # waits behind whatever was wished for
+        assert roles(balancer) == {"current": 3, "previous": 2, "shadow": 4}
+        assert not any('"event":"rollback"' in line for line in balancer.lines)
 
 
 def test_a_reload_puts_the_configuration_back():
