@@ -22,6 +22,7 @@ static const struct {
     [SCRIPT_POLICY] = {"policy", "policies", "pick"},
     [SCRIPT_CHECK] = {"check", "checks", "check"},
     [SCRIPT_SERVICE] = {"service", "services", "serve"},
+    [SCRIPT_TEST] = {"test", "tests", ""},
 };
 
 const char *script_chunk_name(const struct script *script, char *buffer, size_t bytes) {
@@ -234,8 +235,10 @@ static int load_module(lua_State *lua) {
     if (status != 0) {
         return lua_error(lua);
     }
-    lua_call(lua, 0, 1);
-    check_module(lua, script);
+    if (script->kind != SCRIPT_TEST) { /* a test's file is run later, as a coroutine */
+        lua_call(lua, 0, 1);
+        check_module(lua, script);
+    }
     script->module_ref = luaL_ref(lua, LUA_REGISTRYINDEX);
     return 0;
 }
