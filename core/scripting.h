@@ -35,6 +35,7 @@ struct script_post {
 struct script_host;
 struct policy;        /* one policy instance: one pool on one worker */
 struct check;         /* one check instance: one pool, on control */
+struct test_settings; /* offline/testing.h */
 struct service;       /* one service instance: one listener, on control */
 
 enum pick_answer {
@@ -135,6 +136,9 @@ struct scripting {
 
     /* The thread that owns the host. Which-th script; false past the last. */
     bool (*host_script)(struct script_host *host, uint32_t index, struct script_info *info);
+
+    /* Command line, on a thread begun with thread_start: runs one file of tests. */
+    void (*test_file)(const struct snapshot *snapshot, const struct test_settings *settings);
 };
 
 /* Filled by lua/ (lua/scripting.c), set by main.c before any thread starts; never changes. */

@@ -9,6 +9,7 @@
 #include "lua/rebuild.h"
 #include "lua/runtime.h"
 #include "lua/state.h"
+#include "lua/test.h"
 #include "lua/vm.h"
 
 static void host_free(struct script_host *host) {
@@ -64,6 +65,7 @@ static const struct scripting table = {
     .policy_memory_bytes = policy_memory_bytes,
     .host_memory_bytes = vm_host_memory_bytes,
     .host_script = host_script,
+    .test_file = test_file_run,
 };
 
 const struct scripting *scripting_table(void) {
