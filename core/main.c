@@ -15,6 +15,7 @@
 #include "control/run.h"
 #include "lua/facts.h"
 #include "lua/scripting.h"
+#include "offline/simulate.h"
 #include "offline/testing.h"
 #include "scripting.h"
 
@@ -174,6 +175,10 @@ static int verb_test(int argc, char **argv) {
     return offline(test_main, argc, argv);
 }
 
+static int verb_simulate(int argc, char **argv) {
+    return offline(simulate_main, argc, argv);
+}
+
 static int verb_demo(int argc, char **argv) {
     if (argc == 2 && strcmp(argv[1], "--print") == 0) {
         fputs(demo_configuration, stdout);
@@ -224,11 +229,12 @@ static const struct verb {
     const char *name;
     int (*run)(int argc, char **argv);
 } verbs[] = {
-    {"run", verb_run},           {"check", verb_check},    {"demo", verb_demo},
-    {"test", verb_test},         {"schema", verb_schema},  {"version", verb_version},
-    {"--version", verb_version}, {"help", verb_help},      {"--help", verb_help},
-    {"-h", verb_help},           {"status", client_main},  {"reload", client_main},
-    {"backend", client_main},    {"session", client_main}, {"stats", client_main},
+    {"run", verb_run},         {"check", verb_check},       {"demo", verb_demo},
+    {"test", verb_test},       {"simulate", verb_simulate}, {"schema", verb_schema},
+    {"version", verb_version}, {"--version", verb_version}, {"help", verb_help},
+    {"--help", verb_help},     {"-h", verb_help},           {"status", client_main},
+    {"reload", client_main},   {"backend", client_main},    {"session", client_main},
+    {"stats", client_main},
 };
 
 int main(int argc, char **argv) {

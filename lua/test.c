@@ -1,5 +1,5 @@
-/* One file of tests: loading it, its cases one after the other, and the driver that serves what they
- * ask for. See test.h. The thread `alacrity test` runs on, which is watched. */
+/* One file of tests: loading it, its cases one after the other, and the driver that serves what
+ * they ask for. See test.h. The thread `alacrity test` runs on, which is watched. */
 #include "lua/test.h"
 
 #include <stdio.h>
@@ -205,10 +205,8 @@ static int callers(lua_State *lua) {
 
 /* Under guard_cfunction; argument: the file. */
 static int open_natives(lua_State *lua) {
-    static const luaL_Reg functions[] = {{"case", add_case},
-                                         {"finish", finish},
-                                         {"callers", callers},
-                                         {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"case", add_case}, {"finish", finish}, {"callers", callers}, {NULL, NULL}};
     struct test_file *file = lua_touserdata(lua, 1);
     lua_newtable(lua);
     lua_pushlightuserdata(lua, file);
@@ -356,7 +354,8 @@ static void run_cases(struct test_file *file) {
         region_free(&file->case_memory);
     }
     if (count == 0 && only == NULL) {
-        tell(file, "has cases", false, "there is no case in this file; write test.case(name, function)");
+        tell(file, "has cases", false,
+             "there is no case in this file; write test.case(name, function)");
     }
 }
 

@@ -15,16 +15,18 @@
 /* native.check(script, options) -> id; by the driver */
 static int check_new_call(lua_State *lua) {
     struct test_file *file = test_file_of(lua);
-    return test_use(lua, file, &file->memory, 1, &file->request.use) ? test_ask(lua, file, REQUEST_CHECK) : 2;
+    return test_use(lua, file, &file->memory, 1, &file->request.use)
+               ? test_ask(lua, file, REQUEST_CHECK)
+               : 2;
 }
 
 static bool set_fate(struct test_file *file, const char *word) {
     static const struct {
         const char *word;
         enum fake_fate fate;
-    } fates[] = {{"refused", FATE_REFUSED},         {"unreachable", FATE_UNREACHABLE},
-                 {"unanswered", FATE_UNANSWERED},   {"closed", FATE_CLOSED},
-                 {"reset", FATE_RESET},             {"silent", FATE_SILENT}};
+    } fates[] = {{"refused", FATE_REFUSED},       {"unreachable", FATE_UNREACHABLE},
+                 {"unanswered", FATE_UNANSWERED}, {"closed", FATE_CLOSED},
+                 {"reset", FATE_RESET},           {"silent", FATE_SILENT}};
     for (size_t i = 0; i < sizeof(fates) / sizeof(fates[0]); i++) {
         if (strcmp(fates[i].word, word) == 0) {
             file->fake.fate = fates[i].fate;

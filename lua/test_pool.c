@@ -129,9 +129,12 @@ static bool set_state(struct slot *slot, const char *word) {
     static const struct {
         const char *word;
         uint32_t health, admin;
-    } states[] = {{"up", HEALTH_UP, ADMIN_READY},           {"down", HEALTH_DOWN, ADMIN_READY},
-                  {"starting", HEALTH_STARTING, ADMIN_READY}, {"suspect", HEALTH_SUSPECT, ADMIN_READY},
-                  {"drain", HEALTH_UP, ADMIN_DRAIN},        {"maint", HEALTH_UP, ADMIN_MAINT}};
+    } states[] = {{"up", HEALTH_UP, ADMIN_READY},
+                  {"down", HEALTH_DOWN, ADMIN_READY},
+                  {"starting", HEALTH_STARTING, ADMIN_READY},
+                  {"suspect", HEALTH_SUSPECT, ADMIN_READY},
+                  {"drain", HEALTH_UP, ADMIN_DRAIN},
+                  {"maint", HEALTH_UP, ADMIN_MAINT}};
     for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {
         if (strcmp(states[i].word, word) == 0) {
             atomic_store(&slot->health, states[i].health);
@@ -224,7 +227,9 @@ static int policy_new_call(lua_State *lua) {
     if (request->pool == NULL) {
         return test_refuse(lua, "this pool is another case's");
     }
-    return test_use(lua, file, test_memory(file), 1, &request->use) ? test_ask(lua, file, REQUEST_POLICY) : 2;
+    return test_use(lua, file, test_memory(file), 1, &request->use)
+               ? test_ask(lua, file, REQUEST_POLICY)
+               : 2;
 }
 
 /* The address without a port, as clients have it. False: it is none. */
@@ -232,7 +237,8 @@ static bool set_client(struct test_request *request, const char *client) {
     char text[ALACRITY_ADDRESS_BYTES], error[160];
     struct address address = {.length = sizeof(address.local.sun_family),
                               .local.sun_family = AF_UNIX};
-    int written = snprintf(text, sizeof(text), strchr(client, ':') != NULL ? "[%s]:1" : "%s:1", client);
+    int written =
+        snprintf(text, sizeof(text), strchr(client, ':') != NULL ? "[%s]:1" : "%s:1", client);
     if (strcmp(client, "unix") != 0 &&
         (written >= (int)sizeof(text) ||
          address_parse(text, &address, error, sizeof(error)) != ADDRESS_NUMERIC)) {
@@ -281,10 +287,10 @@ static int policy_pick_call(lua_State *lua) {
     }
     request->times = (uint32_t)luaL_checknumber(lua, 2);
     const char *failure = lua_tostring(lua, 7);
-    request->ctx.view = (struct alacrity_ctx){
-        .client_port = (uint32_t)luaL_checknumber(lua, 4),
-        .attempt = (uint32_t)luaL_checknumber(lua, 5),
-        .last_failure_code = failure != NULL ? vm_failure_code(failure) : 0};
+    request->ctx.view =
+        (struct alacrity_ctx){.client_port = (uint32_t)luaL_checknumber(lua, 4),
+                              .attempt = (uint32_t)luaL_checknumber(lua, 5),
+                              .last_failure_code = failure != NULL ? vm_failure_code(failure) : 0};
     if (failure != NULL && request->ctx.view.last_failure_code == 0) {
         return test_refuse(lua, "there is no last_failure '%s', such as refused or timeout",
                            failure);
@@ -307,10 +313,10 @@ static int policy_pick_call(lua_State *lua) {
 }
 
 void test_pool_functions(lua_State *lua, struct test_file *file) {
-    static const luaL_Reg functions[] = {
-        {"pool", pool_new},   {"add", pool_add},           {"remove", pool_remove},
-        {"set", pool_set},    {"get", pool_get},           {"policy", policy_new_call},
-        {"pick", policy_pick_call}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"pool", pool_new},         {"add", pool_add},
+                                         {"remove", pool_remove},    {"set", pool_set},
+                                         {"get", pool_get},          {"policy", policy_new_call},
+                                         {"pick", policy_pick_call}, {NULL, NULL}};
     lua_pushlightuserdata(lua, file);
     luaL_setfuncs(lua, functions, 1);
 }
@@ -364,8 +370,8 @@ static bool make_ready(struct test_file *file, struct test_policy *policy) {
     policy->host = scripting->host_new(file->snapshot, file->arena, NULL, &test_post, 0, &messages);
     if (policy->host != NULL) {
         scripting->host_virtual(policy->host, fake_now, file->settings->seed);
-        policy->policy = scripting->policy_new(policy->host, &policy->config, &policy->pool->view,
-                                               &messages);
+        policy->policy =
+            scripting->policy_new(policy->host, &policy->config, &policy->pool->view, &messages);
     }
     if (policy->policy == NULL) {
         test_fail_messages(file, &messages);

@@ -1,6 +1,6 @@
 /* What a test writes as a script and its options, in the form a configuration would give them. Runs
- * under the guard, inside functions the test calls; whatever is made here lives in a region, so that
- * an error may leave at any point. */
+ * under the guard, inside functions the test calls; whatever is made here lives in a region, so
+ * that an error may leave at any point. */
 #include <stdio.h>
 #include <string.h>
 
@@ -139,8 +139,9 @@ bool test_use(lua_State *lua, struct test_file *file, struct region *memory, int
     bool ok = out->with != NULL && to_value(&making, out->with, 0);
     lua_pop(lua, 1);
     if (!ok) {
-        (void)test_refuse(lua, "options are a table of names with strings, numbers, booleans, lists "
-                               "and tables of these");
+        (void)test_refuse(lua,
+                          "options are a table of names with strings, numbers, booleans, lists "
+                          "and tables of these");
         return false;
     }
     if (out->with->count == 0) {

@@ -222,7 +222,7 @@ static int run_file(struct testing *testing, struct snapshot *snapshot, char *pa
         .comment = comment,
     };
     const char *slash = strrchr(path, '/');
-    char *folder = slash == NULL  ? strdup(".")
+    char *folder = slash == NULL   ? strdup(".")
                    : slash == path ? strdup("/")
                                    : strndup(path, (size_t)(slash - path));
     char **folders = calloc(testing->includes.count + (size_t)1, sizeof(*folders));
@@ -286,8 +286,8 @@ static int take_option(struct testing *testing, int option) {
         testing->only = optarg;
         return OFFLINE_OK;
     case 't':
-        if (scalar_duration(optarg, &testing->timeout_ms) != SCALAR_OK || testing->timeout_ms == 0 ||
-            testing->timeout_ms > 3600000) {
+        if (scalar_duration(optarg, &testing->timeout_ms) != SCALAR_OK ||
+            testing->timeout_ms == 0 || testing->timeout_ms > 3600000) {
             return usage_error("--timeout must be a time such as 10s, at most 1h, not ", optarg);
         }
         return OFFLINE_OK;

@@ -15,11 +15,11 @@ struct test_outcome {
 
 /* One file of tests, for scripting.test_file. */
 struct test_settings {
-    const char *path;     /* as people shall read it */
-    const char *only;     /* run only the cases whose names contain it; NULL = all */
-    uint32_t timeout_ms;  /* of one case, in real time */
-    double seed;          /* of math.random; not 0 */
-    void *argument;       /* of both: */
+    const char *path;    /* as people shall read it */
+    const char *only;    /* run only the cases whose names contain it; NULL = all */
+    uint32_t timeout_ms; /* of one case, in real time */
+    double seed;         /* of math.random; not 0 */
+    void *argument;      /* of both: */
     void (*tell)(void *argument, const struct test_outcome *outcome);
     void (*comment)(void *argument, const char *line); /* what the test printed */
 };
