@@ -31,6 +31,8 @@ static const char usage[] =
     "  run -f FILE                 run that configuration; `alacrity -f FILE` is the same\n"
     "  demo                        a demonstration that needs no file; --print shows its own\n"
     "  check -f FILE               tell every mistake in a configuration; exit 0: there is none\n"
+    "  test PATH...                run the *_test.lua files below; see docs/testing.md\n"
+    "  simulate                    play sessions through policies, compare; --help tells more\n"
     "  schema                      the JSON Schema of configurations; --markdown: a reference\n"
     "  version, help               print the version, this text\n"
     "\n"

@@ -16,6 +16,8 @@
 #include "control/run.h"
 #include "lua/facts.h"
 #include "lua/scripting.h"
+#include "offline/simulate.h"
+#include "offline/testing.h"
 #include "scripting.h"
 
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
@@ -45,20 +47,19 @@ static bool prove_scripting(void) {
 
 /* Something to do on a thread where scripts may run. */
 struct task {
-    int (*run)(const struct build_source *source);
-    const struct build_source *source;
+    int (*run)(const void *argument);
+    const void *argument;
     int code;
 };
 
 static void *run_task(void *argument) {
     struct task *task = argument;
-    task->code = task->run(task->source);
+    task->code = task->run(task->argument);
     return NULL;
 }
 
-static int run_scripted(int (*run)(const struct build_source *source),
-                        const struct build_source *source) {
-    struct task task = {.run = run, .source = source, .code = EXIT_FAILED};
+static int run_scripted(int (*run)(const void *argument), const void *argument) {
+    struct task task = {.run = run, .argument = argument, .code = EXIT_FAILED};
     pthread_t thread;
     int error = scripting->thread_start(&thread, run_task, &task);
     if (error != 0) {
@@ -69,7 +70,7 @@ static int run_scripted(int (*run)(const struct build_source *source),
     return task.code;
 }
 
-static int run_control(const struct build_source *source) {
+static int run_control(const void *source) {
     pthread_setname_np(pthread_self(), "control");
     log_thread("control");
     return control_run(source, facts_bind);
@@ -126,7 +127,8 @@ static int verb_run(int argc, char **argv) {
     return file == NULL ? EXIT_USAGE : serve(&(struct build_source){.file = file});
 }
 
-static int check(const struct build_source *source) {
+static int check(const void *argument) {
+    const struct build_source *source = argument;
     struct messages messages = {0};
     bool ok = build_check(source, &messages);
     if (ok) {
@@ -149,6 +151,35 @@ static int verb_check(int argc, char **argv) {
         return EXIT_FAILED;
     }
     return run_scripted(check, &(struct build_source){.file = file});
+}
+
+/* The command line of a verb that has to run on a thread where scripts may. */
+struct words {
+    int (*run)(int argc, char **argv);
+    int argc;
+    char **argv;
+};
+
+static int run_words(const void *argument) {
+    const struct words *words = argument;
+    return words->run(words->argc, words->argv);
+}
+
+static int offline(int (*run)(int argc, char **argv), int argc, char **argv) {
+    char weakness[256];
+    (void)scripting->watchdog_open(weakness, sizeof(weakness)); /* then a count hook does it */
+    if (!prove_scripting()) {
+        return EXIT_FAILED;
+    }
+    return run_scripted(run_words, &(struct words){.run = run, .argc = argc, .argv = argv});
+}
+
+static int verb_test(int argc, char **argv) {
+    return offline(test_main, argc, argv);
+}
+
+static int verb_simulate(int argc, char **argv) {
+    return offline(simulate_main, argc, argv);
 }
 
 static int verb_demo(int argc, char **argv) {
@@ -201,11 +232,12 @@ static const struct verb {
     const char *name;
     int (*run)(int argc, char **argv);
 } verbs[] = {
-    {"run", verb_run},        {"check", verb_check},     {"demo", verb_demo},
-    {"schema", verb_schema},  {"version", verb_version}, {"--version", verb_version},
-    {"help", verb_help},      {"--help", verb_help},     {"-h", verb_help},
-    {"status", client_main},  {"reload", client_main},   {"backend", client_main},
-    {"session", client_main}, {"stats", client_main},    {"script", client_main},
+    {"run", verb_run},         {"check", verb_check},       {"demo", verb_demo},
+    {"test", verb_test},       {"simulate", verb_simulate}, {"schema", verb_schema},
+    {"version", verb_version}, {"--version", verb_version}, {"help", verb_help},
+    {"--help", verb_help},     {"-h", verb_help},           {"status", client_main},
+    {"reload", client_main},   {"backend", client_main},    {"session", client_main},
+    {"stats", client_main},    {"script", client_main},
 };
 
 int main(int argc, char **argv) {

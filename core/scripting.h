@@ -43,9 +43,10 @@ struct carry {
 };
 
 struct script_host;
-struct policy;  /* one policy instance: one pool on one worker */
-struct check;   /* one check instance: one pool, on control */
-struct service; /* one service instance: one listener, on control */
+struct policy;        /* one policy instance: one pool on one worker */
+struct check;         /* one check instance: one pool, on control */
+struct test_settings; /* offline/testing.h */
+struct service;       /* one service instance: one listener, on control */
 
 enum pick_answer {
     PICK_BACKEND, /* *slot is set */
@@ -113,6 +114,9 @@ struct scripting {
     struct script_host *(*host_new)(const struct snapshot *snapshot, struct arena *arena,
                                     struct ev_loop *loop, const struct script_post *post,
                                     uint32_t owner, struct messages *messages);
+    /* Before the first script of the host is made: its alacrity.now() answers now(), and its
+     * math.random begins with the seed (0: as ever). For tools that make time up. */
+    void (*host_virtual)(struct script_host *host, double (*now)(void), double seed);
     /* The owner's thread, before it hands the host back to be freed. */
     void (*host_retire)(struct script_host *host);
     void (*host_free)(struct script_host *host);
@@ -155,6 +159,9 @@ struct scripting {
 
     /* The thread that owns the host. Which-th script; false past the last. */
     bool (*host_script)(struct script_host *host, uint32_t index, struct script_info *info);
+
+    /* Command line, on a thread begun with thread_start: runs one file of tests. */
+    void (*test_file)(const struct snapshot *snapshot, const struct test_settings *settings);
 };
 
 /* Filled by lua/ (lua/scripting.c), set by main.c before any thread starts; never changes. */

@@ -71,19 +71,19 @@ static bool make_room(struct memory *memory) {
 
 static void book(struct memory *memory, uintptr_t start, size_t bytes) {
     memory->regions[memory->region_count++] =
-        (struct region){.start = start, .end = start + bytes, .code = false};
+        (struct mapping){.start = start, .end = start + bytes, .code = false};
     memory->mapped_bytes += bytes;
 }
 
 static void unbook(struct memory *memory, uintptr_t start, uintptr_t end) {
     for (uint32_t i = 0; i < memory->region_count; i++) {
-        struct region *region = &memory->regions[i];
+        struct mapping *region = &memory->regions[i];
         if (region->end <= start || region->start >= end) {
             continue;
         }
         uintptr_t from = region->start > start ? region->start : start;
         uintptr_t to = region->end < end ? region->end : end;
-        struct region rest = {.start = to, .end = region->end, .code = region->code};
+        struct mapping rest = {.start = to, .end = region->end, .code = region->code};
         memory->mapped_bytes -= to - from;
         region->end = from;
         if (rest.start < rest.end && region->start < region->end) {
@@ -191,7 +191,7 @@ int mprotect(void *address, size_t bytes, int protection) {
         watchdog_stop_point();
         memory->busy = true;
         for (uint32_t i = 0; (protection & PROT_EXEC) != 0 && i < memory->region_count; i++) {
-            struct region *region = &memory->regions[i];
+            struct mapping *region = &memory->regions[i];
             region->code = region->code || region->start == (uintptr_t)address;
         }
         memory->busy = false;
@@ -276,7 +276,7 @@ void memory_abandon(struct memory *memory) {
         real_deregister_frame(memory->frames[i]);
     }
     for (uint32_t i = 0; i < memory->region_count; i++) {
-        const struct region *region = &memory->regions[i];
+        const struct mapping *region = &memory->regions[i];
         (void)syscall(SYS_munmap, region->start, region->end - region->start); /* it was mapped */
     }
 #endif
@@ -285,7 +285,7 @@ void memory_abandon(struct memory *memory) {
 
 bool memory_has_code(const struct memory *memory, uintptr_t address) {
     for (uint32_t i = 0; i < memory->region_count; i++) {
-        const struct region *region = &memory->regions[i];
+        const struct mapping *region = &memory->regions[i];
         if (region->code && address >= region->start && address < region->end) {
             return true;
         }

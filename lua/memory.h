@@ -11,14 +11,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct region {
+struct mapping {
     uintptr_t start, end;
     bool code; /* was made executable: machine code of the state's traces */
 };
 
 /* Belongs to one thread at a time, as its state does. All zero is an empty one without a cap. */
 struct memory {
-    struct region *regions;
+    struct mapping *regions;
     uint32_t region_count, region_capacity;
     const void **frames; /* registered with the unwinder */
     uint32_t frame_count, frame_capacity;

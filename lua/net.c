@@ -5,11 +5,8 @@
  * whatever it opened is the run's before Lua can notice. */
 #include <errno.h>
 #include <math.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "lua/run.h"
 
@@ -74,26 +71,22 @@ static int push_failure(lua_State *lua, const char *why) {
 /* ---- sockets ---- */
 
 void socket_close(struct socket *socket) {
-    if (socket->io.fd >= 0) {
-        ev_io_stop(socket->run->runtime->loop, &socket->io);
-        close(socket->io.fd);
-    }
+    socket->run->runtime->machine->close(socket);
     free(socket->in);
     free(socket->out);
     free(socket);
 }
 
-static void on_ready(struct ev_loop *loop, struct ev_io *io, int events) {
-    (void)events;
-    ev_io_stop(loop, io);
-    run_ready(container_of(io, struct socket, io)->run);
+static void watch(struct socket *socket, int events) {
+    socket->run->runtime->machine->watch(socket, events);
 }
 
-static void watch(struct socket *socket, int events) {
-    struct ev_loop *loop = socket->run->runtime->loop;
-    ev_io_stop(loop, &socket->io);
-    ev_io_modify(&socket->io, events);
-    ev_io_start(loop, &socket->io);
+static void on_ready(struct ev_loop *loop, struct ev_io *io, int events) {
+    (void)loop;
+    (void)events;
+    struct socket *socket = container_of(io, struct socket, io);
+    watch(socket, 0);
+    run_ready(socket->run);
 }
 
 /* The socket behind argument 1, if it belongs to this run and is open; NULL: a failure to answer.
@@ -109,8 +102,7 @@ static void begin_wait(struct run *run, enum wait wait, struct socket *socket, d
     run->wait = wait;
     run->wait_socket = socket;
     if (limit > 0) {
-        ev_timer_set(&run->wait_limit, limit, 0);
-        ev_timer_start(run->runtime->loop, &run->wait_limit);
+        run->runtime->machine->timer_start(run->runtime, &run->wait_limit, limit);
     }
 }
 
@@ -121,7 +113,7 @@ static int wait_for(lua_State *lua, struct run *run, enum wait wait, struct sock
     int results = net_try(lua, run);
     if (results >= 0) {
         run->wait = WAIT_NOTHING;
-        ev_timer_stop(run->runtime->loop, &run->wait_limit);
+        run->runtime->machine->timer_stop(run->runtime, &run->wait_limit);
         return results;
     }
     return lua_yield(lua, 0);
@@ -143,7 +135,7 @@ static size_t size_argument(lua_State *lua, int argument, double otherwise) {
 
 /* ---- what can be awaited: each pushes its results and returns how many, or -1 to wait on ---- */
 
-static void push_handle(lua_State *lua, const struct run *run, uint32_t place) {
+void net_push_socket(lua_State *lua, const struct run *run, uint32_t place) {
     struct handle *handle = lua_newuserdata(lua, sizeof(*handle));
     handle->serial = run->sockets[place]->serial;
     handle->place = place;
@@ -160,25 +152,21 @@ static uint32_t place_of(const struct run *run, const struct socket *socket) {
 }
 
 static int try_connect(lua_State *lua, struct run *run, struct socket *socket) {
-    int error = 0;
-    socklen_t length = sizeof(error);
-    if (getsockopt(socket->io.fd, SOL_SOCKET, SO_ERROR, &error, &length) != 0) {
-        error = errno;
-    }
+    int error = run->runtime->machine->connect_error(socket);
     uint32_t place = place_of(run, socket);
     if (error != 0) {
         socket_close(socket);
         run->sockets[place] = NULL;
         return push_failure(lua, error_word(error));
     }
-    push_handle(lua, run, place);
+    net_push_socket(lua, run, place);
     return 1;
 }
 
 static int try_send(lua_State *lua, struct socket *socket) {
     while (socket->out_start < socket->out_end) {
-        ssize_t sent = send(socket->io.fd, socket->out + socket->out_start,
-                            socket->out_end - socket->out_start, MSG_NOSIGNAL);
+        ssize_t sent = socket->run->runtime->machine->send(socket, socket->out + socket->out_start,
+                                                           socket->out_end - socket->out_start);
         if (sent < 0) {
             if (errno == EAGAIN) {
                 watch(socket, EV_WRITE);
@@ -272,8 +260,8 @@ static int try_receive(lua_State *lua, struct run *run, struct socket *socket) {
         if (!make_room(socket)) {
             return push_failure(lua, "too long");
         }
-        ssize_t received = recv(socket->io.fd, socket->in + socket->in_length,
-                                socket->in_capacity - socket->in_length, 0);
+        ssize_t received = run->runtime->machine->receive(socket, socket->in + socket->in_length,
+                                                          socket->in_capacity - socket->in_length);
         if (received < 0) {
             if (errno == EAGAIN) {
                 watch(socket, EV_READ);
@@ -291,6 +279,7 @@ int net_try(lua_State *lua, struct run *run) {
     switch (run->wait) {
     case WAIT_NOTHING:
     case WAIT_SLEEP:
+    case WAIT_ANSWER:
         return -1;
     case WAIT_CONNECT:
         return try_connect(lua, run, socket);
@@ -307,7 +296,7 @@ int net_timed_out(lua_State *lua, struct run *run) {
         lua_pushboolean(lua, 1);
         return 1;
     }
-    ev_io_stop(run->runtime->loop, &socket->io);
+    watch(socket, 0);
     if (run->wait == WAIT_CONNECT) {
         uint32_t place = place_of(run, socket);
         socket_close(socket);
@@ -342,27 +331,30 @@ static uint32_t free_place(const struct run *run) {
     return place;
 }
 
+struct socket *net_socket_new(struct run *run, uint32_t place) {
+    struct socket *socket = calloc(1, sizeof(*socket));
+    if (socket != NULL) {
+        socket->run = run;
+        socket->serial = ++run->runtime->next_serial;
+        ev_init(&socket->io, on_ready);
+        run->sockets[place] = socket;
+    }
+    return socket;
+}
+
 /* Starts to connect. NULL: errno. */
 static struct socket *open_socket(struct run *run, uint32_t place, const struct address *address) {
-    struct socket *opened = calloc(1, sizeof(*opened));
+    struct socket *opened = net_socket_new(run, place);
     if (opened == NULL) {
         return NULL;
     }
-    int descriptor = socket(address->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (descriptor < 0 ||
-        (connect(descriptor, &address->any, address->length) != 0 && errno != EINPROGRESS)) {
-        int error = errno;
-        if (descriptor >= 0) {
-            close(descriptor);
-        }
+    int error = run->runtime->machine->connect(opened, address);
+    if (error != 0) {
+        run->sockets[place] = NULL;
         free(opened);
         errno = error;
         return NULL;
     }
-    opened->run = run;
-    opened->serial = ++run->runtime->next_serial;
-    ev_io_init(&opened->io, on_ready, descriptor, EV_WRITE);
-    run->sockets[place] = opened;
     return opened;
 }
 

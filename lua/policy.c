@@ -9,6 +9,7 @@
  * the view offers and never followed: whatever a script made up is a bad answer, nothing worse. */
 #include "lua/policy.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,6 +28,7 @@ struct policy {
     lua_State *thread;
     int instance_ref, thread_ref;    /* registry */
     struct alacrity_ctx_private ctx; /* what the script's ctx refers to */
+    char reason[128];                /* see policy_reason */
 };
 
 /* Places in the policy's own thread. */
@@ -38,25 +40,30 @@ static void forget_session(struct policy *policy) {
     policy->ctx.listener = "";
 }
 
-static enum pick_answer read_answer(const struct policy *policy, struct slot **slot) {
+/* The two results are on top of the thread. */
+static enum pick_answer read_answer(struct policy *policy, struct slot **slot) {
     lua_State *lua = policy->thread;
-    if (lua_isnil(lua, -1)) {
+    if (lua_isnil(lua, -2)) {
+        const char *reason = lua_type(lua, -1) == LUA_TSTRING ? lua_tostring(lua, -1) : "";
+        snprintf(policy->reason, sizeof(policy->reason), "%s", reason);
         return PICK_NIL;
     }
-    if (lua_type(lua, -1) == LUA_TCDATA) {
+    if (lua_type(lua, -2) == LUA_TCDATA) {
         /* A reference holds an address; every other cdata a script can make (boxed 64-bit numbers)
          * is as large, and its bits are only compared. */
         const void *candidate;
-        memcpy(&candidate, lua_topointer(lua, -1), sizeof(candidate));
+        memcpy(&candidate, lua_topointer(lua, -2), sizeof(candidate));
         *slot = view_offers(policy->view, policy->arena, candidate);
         if (*slot != NULL) {
             return PICK_BACKEND;
         }
     }
+    snprintf(policy->reason, sizeof(policy->reason),
+             "a %s value that is none of the backends on offer", luaL_typename(lua, -2));
     return PICK_BAD;
 }
 
-/* On PICK_ERROR the error value is on top of the thread, otherwise the answer. */
+/* On PICK_ERROR the error value is on top of the thread, otherwise the answer and its reason. */
 static enum pick_answer ask(struct policy *policy, const struct alacrity_ctx_private *ctx,
                             struct slot **slot) {
     lua_State *lua = policy->thread;
@@ -64,7 +71,7 @@ static enum pick_answer ask(struct policy *policy, const struct alacrity_ctx_pri
     for (int at = AT_METHOD; at <= AT_POOL; at++) {
         lua_pushvalue(lua, at);
     }
-    int status = guard_call(policy->script->vm, lua, 3, 1);
+    int status = guard_call(policy->script->vm, lua, 3, 2);
     forget_session(policy);
     if (status == GUARD_STOPPED) {
         return PICK_STOPPED;
@@ -85,7 +92,7 @@ enum pick_answer policy_pick(struct policy *policy, const struct alacrity_ctx_pr
     } else if (answer == PICK_ERROR) {
         vm_report_error(policy->script, policy->thread, "pick"); /* pops the error */
     } else {
-        lua_pop(policy->thread, 1);
+        lua_pop(policy->thread, 2);
     }
     return answer;
 }
@@ -161,6 +168,10 @@ struct carry *policy_snapshot(struct policy *policy) {
     return taking.carry;
 }
 
+const char *policy_reason(const struct policy *policy) {
+    return policy->reason;
+}
+
 uint64_t policy_memory_bytes(const struct policy *policy) {
     return vm_memory_bytes(policy->script->vm);
 }
@@ -205,13 +216,13 @@ static bool try_pick(struct policy *policy, const struct script_use *use,
         messages_add(messages, use->at,
                      "policy %s answered a %s value in the trial pick; pick must return one of the "
                      "backends of the pool it is given, or nil",
-                     policy->script->name, luaL_typename(policy->thread, -1));
-        lua_pop(policy->thread, 1);
+                     policy->script->name, luaL_typename(policy->thread, -2));
+        lua_pop(policy->thread, 2);
         return false;
     default:
         break;
     }
-    lua_pop(policy->thread, 1);
+    lua_pop(policy->thread, 2);
     return true;
 }
 

@@ -12,6 +12,10 @@ struct carry *policy_snapshot(struct policy *policy);
 enum pick_answer policy_pick(struct policy *policy, const struct alacrity_ctx_private *ctx,
                              struct slot **slot);
 
+/* Worker. What the policy said when it last answered nil, or what its last bad answer was; "" =
+ * nothing. */
+const char *policy_reason(const struct policy *policy);
+
 uint64_t policy_memory_bytes(const struct policy *policy);
 
 /* Builder. The policies of a state that was made anew. False: messages. */

@@ -19,6 +19,8 @@ bool runtime_open(struct vm *vm) {
         }
         runtime->host = host;
         runtime->loop = host->loop;
+        runtime->machine = host->machine;
+        runtime->world = host->world;
         list_init(&runtime->runs);
         host->runtime = runtime;
     }
@@ -90,9 +92,9 @@ void instance_push(lua_State *lua, const struct instance *instance, const char *
 /* ---- one run ---- */
 
 void run_release(struct run *run) {
-    struct ev_loop *loop = run->runtime->loop;
-    ev_timer_stop(loop, &run->deadline);
-    ev_timer_stop(loop, &run->wait_limit);
+    const struct machine *machine = run->runtime->machine;
+    machine->timer_stop(run->runtime, &run->deadline);
+    machine->timer_stop(run->runtime, &run->wait_limit);
     for (int i = 0; i < RUN_SOCKETS; i++) {
         if (run->sockets[i] != NULL) {
             socket_close(run->sockets[i]);
@@ -135,7 +137,7 @@ static void resume(struct run *run, int arguments) {
     struct runtime *runtime = run->runtime;
     run->wait = WAIT_NOTHING;
     run->wait_socket = NULL;
-    ev_timer_stop(runtime->loop, &run->wait_limit);
+    runtime->machine->timer_stop(runtime, &run->wait_limit);
     struct run *outer = runtime->current;
     runtime->current = run;
     int status = guard_resume(run->script->vm, run->thread, arguments);
@@ -163,7 +165,9 @@ static void resume(struct run *run, int arguments) {
  * state that is protected: so results are pushed there and then moved. */
 static int deliver(lua_State *lua) {
     struct run *run = lua_touserdata(lua, 1);
-    run->results = run->limit_passed ? net_timed_out(lua, run) : net_try(lua, run);
+    run->results = run->limit_passed          ? net_timed_out(lua, run)
+                   : run->wait == WAIT_ANSWER ? run->answer(lua, run)
+                                              : net_try(lua, run);
     if (run->results > 0) {
         lua_xmove(lua, run->thread, run->results);
     }
@@ -237,8 +241,10 @@ bool run_start(struct run *run, struct script_host *host, uint32_t timeout_ms, l
     }
     list_append(&runtime->runs, &run->node);
     ev_timer_init(&run->wait_limit, on_wait_limit, 0, 0);
-    ev_timer_init(&run->deadline, on_deadline, timeout_ms / 1000.0, 0);
-    ev_timer_start(runtime->loop, &run->deadline);
+    ev_timer_init(&run->deadline, on_deadline, 0, 0);
+    if (timeout_ms > 0) {
+        runtime->machine->timer_start(runtime, &run->deadline, timeout_ms / 1000.0);
+    }
     run->script->calls++;
     resume(run, lua_gettop(run->thread) - 1);
     return true;

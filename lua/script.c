@@ -21,6 +21,7 @@ static const struct {
     [SCRIPT_POLICY] = {"policy", "policies", "pick"},
     [SCRIPT_CHECK] = {"check", "checks", "check"},
     [SCRIPT_SERVICE] = {"service", "services", "serve"},
+    [SCRIPT_TEST] = {"test", "tests", ""},
 };
 
 const char *script_chunk_name(const struct script *script, char *buffer, size_t bytes) {
@@ -155,8 +156,10 @@ static int load_module(lua_State *lua) {
     if (status != 0) {
         return lua_error(lua);
     }
-    lua_call(lua, 0, 1);
-    check_module(lua, script);
+    if (script->kind != SCRIPT_TEST) { /* a test's file is run later, as a coroutine */
+        lua_call(lua, 0, 1);
+        check_module(lua, script);
+    }
     script->module_ref = luaL_ref(lua, LUA_REGISTRYINDEX);
     return 0;
 }
@@ -212,17 +215,45 @@ bool vm_reload(struct script *script, struct messages *messages) {
     return status == 0;
 }
 
-/* Loads the text into the right state. False: messages. */
-static bool load_text(struct script_host *host, struct script *script, const struct script_use *use,
-                      struct messages *messages) {
+/* The state for the script, with its source; made when the host has none yet. NULL: messages. */
+static struct vm *state_for(struct script_host *host, const struct script_use *use,
+                            struct messages *messages) {
     char error[256];
-    script->vm = find_state(host, script->path);
-    if (script->vm == NULL) {
-        script->vm = state_new(host, script->path, script->name, use->source, error, sizeof(error));
+    struct vm *vm = find_state(host, use->path);
+    if (vm != NULL) {
+        return vm;
     }
-    if (script->vm == NULL) {
-        messages_add(messages, use->at, "cannot make a Lua state for script %s: %s", script->name,
+    struct script_source *source = NULL;
+    if (use->path != NULL) { /* what belongs to no snapshot is read here */
+        source = use->source != NULL ? source_hold(use->source) : source_load(use->path);
+        if (source == NULL) {
+            messages_add(messages, use->at, "cannot read the script %s: %s", use->name,
+                         source_error(errno));
+            return NULL;
+        }
+    }
+    vm = state_new(host, use->path, use->name, source, error, sizeof(error));
+    source_release(source); /* the state has its own reference */
+    if (vm == NULL) {
+        messages_add(messages, use->at, "cannot make a Lua state for script %s: %s", use->name,
                      error);
+    }
+    return vm;
+}
+
+/* Finds the text and loads it into the right state. False: messages. */
+static bool load_script(struct script_host *host, struct script *script,
+                        const struct script_use *use, struct messages *messages) {
+    if (use->path == NULL) {
+        script->text = vm_builtin(kinds[script->kind].folder, use->name, &script->length);
+        if (script->text == NULL) {
+            messages_add(messages, use->at, "there is no stock %s '%s'", kinds[script->kind].word,
+                         use->name);
+            return false;
+        }
+    }
+    script->vm = state_for(host, use, messages);
+    if (script->vm == NULL) {
         return false;
     }
     if (script->vm->lost) {
@@ -230,23 +261,11 @@ static bool load_text(struct script_host *host, struct script *script, const str
                      script->name);
         return false;
     }
-    return vm_reload(script, messages);
-}
-
-/* Fills in the source. False: messages. */
-static bool find_text(struct script *script, const struct script_use *use,
-                      struct messages *messages) {
-    if (use->path == NULL) {
-        script->text = vm_builtin(kinds[script->kind].folder, use->name, &script->length);
-        if (script->text == NULL) {
-            messages_add(messages, use->at, "there is no stock %s '%s'", kinds[script->kind].word,
-                         use->name);
-        }
-    } else {
-        script->text = use->source->text;
-        script->length = use->source->length;
+    if (use->path != NULL) {
+        script->text = script->vm->source->text;
+        script->length = script->vm->source->length;
     }
-    return script->text != NULL;
+    return vm_reload(script, messages);
 }
 
 struct script *vm_script(struct script_host *host, const struct script_use *use,
@@ -260,7 +279,7 @@ struct script *vm_script(struct script_host *host, const struct script_use *use,
         messages_add(messages, use->at, "out of memory");
         return NULL;
     }
-    if (!find_text(script, use, messages) || !load_text(host, script, use, messages)) {
+    if (!load_script(host, script, use, messages)) {
         script_free(script);
         return NULL;
     }

@@ -10,6 +10,7 @@
 #include "lua/rebuild.h"
 #include "lua/runtime.h"
 #include "lua/state.h"
+#include "lua/test.h"
 #include "lua/vm.h"
 
 static void host_free(struct script_host *host) {
@@ -19,7 +20,7 @@ static void host_free(struct script_host *host) {
 }
 
 static bool host_script(struct script_host *host, uint32_t index, struct script_info *info) {
-    static const char *const kind_words[SCRIPT_KIND_COUNT] = {"policy", "check", "service"};
+    static const char *const kind_words[SCRIPT_KIND_COUNT] = {"policy", "check", "service", "test"};
     const struct script *script = host->scripts;
     for (; script != NULL && index > 0; index--) {
         script = script->next;
@@ -56,6 +57,7 @@ static const struct scripting table = {
     .thread_start = watchdog_thread_start,
     .self_test = state_self_test,
     .host_new = vm_host_new,
+    .host_virtual = vm_host_virtual,
     .host_retire = rebuild_retire,
     .host_free = host_free,
     .policy_new = policy_new,
@@ -70,6 +72,7 @@ static const struct scripting table = {
     .policy_memory_bytes = policy_memory_bytes,
     .host_memory_bytes = vm_host_memory_bytes,
     .host_script = host_script,
+    .test_file = test_file_run,
 };
 
 const struct scripting *scripting_table(void) {

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "lua/guard.h"
 #include "lua/rebuild.h"
+#include "lua/run.h"
 #include "lua/runtime.h"
 #include "lua/state.h"
 #include "pool/view.h"
@@ -54,17 +55,25 @@ static void set_states(lua_State *lua) {
 }
 
 /* ctx.last_failure in words; any other errno is "error NUMBER". */
+static const struct {
+    int code;
+    const char *word;
+} failures[] = {
+    {ECONNREFUSED, "refused"},       {ETIMEDOUT, "timeout"},         {EHOSTUNREACH, "unreachable"},
+    {ENETUNREACH, "unreachable"},    {ECONNRESET, "reset"},          {ENOENT, "no socket"},
+    {EADDRNOTAVAIL, "no port left"}, {EMFILE, "no descriptor left"}, {ENFILE, "no descriptor left"},
+};
+
+uint32_t vm_failure_code(const char *word) {
+    for (size_t i = 0; i < sizeof(failures) / sizeof(failures[0]); i++) {
+        if (strcmp(failures[i].word, word) == 0) {
+            return (uint32_t)failures[i].code;
+        }
+    }
+    return 0;
+}
+
 static void set_failures(lua_State *lua) {
-    static const struct {
-        int code;
-        const char *word;
-    } failures[] = {
-        {ECONNREFUSED, "refused"},       {ETIMEDOUT, "timeout"},
-        {EHOSTUNREACH, "unreachable"},   {ENETUNREACH, "unreachable"},
-        {ECONNRESET, "reset"},           {ENOENT, "no socket"},
-        {EADDRNOTAVAIL, "no port left"}, {EMFILE, "no descriptor left"},
-        {ENFILE, "no descriptor left"},
-    };
     lua_newtable(lua);
     for (size_t i = 0; i < sizeof(failures) / sizeof(failures[0]); i++) {
         lua_pushstring(lua, failures[i].word);
@@ -117,13 +126,13 @@ static void push_prelude_arguments(lua_State *lua, struct vm *vm) {
     lua_pushstring(lua, cdef_text);
     lua_setfield(lua, -2, "cdef");
     set_pointer(lua, "natives", &view_natives);
-    set_pointer(lua, "now", (const void *)(uintptr_t)now_seconds);
+    set_pointer(lua, "now", (const void *)(uintptr_t)vm->host->now);
     set_states(lua);
     set_failures(lua);
     set_function(lua, vm, "log", lua_log);
     set_function(lua, vm, "load_builtin", state_load_builtin);
     set_function(lua, vm, "load_file", state_load_file);
-    lua_pushnumber(lua, random_seed());
+    lua_pushnumber(lua, vm->host->seed != 0 ? vm->host->seed : random_seed());
     lua_setfield(lua, -2, "seed");
     lua_pushboolean(lua, vm->host->loop != NULL);
     lua_setfield(lua, -2, "control");
@@ -273,7 +282,14 @@ struct script_host *vm_host_new(const struct snapshot *snapshot, struct arena *a
     host->loop = loop;
     host->post = post;
     host->owner = owner;
+    host->now = now_seconds;
+    host->machine = &machine_real;
     return host;
+}
+
+void vm_host_virtual(struct script_host *host, double (*now)(void), double seed) {
+    host->now = now;
+    host->seed = seed;
 }
 
 void vm_host_free(struct script_host *host) {
@@ -378,15 +394,17 @@ void vm_add_error(struct script *script, lua_State *thread, const char *doing,
         message = guard_error_text(thread, -1);
         rest = after_name(message, name);
     }
-    char where[300];
-    if (use->at.line > 0) {
-        snprintf(where, sizeof(where), "%s:%u:%u", use->at.file != NULL ? use->at.file : "?",
-                 use->at.line, use->at.column);
+    if (use->at.file == NULL) { /* nothing configured it */
+        messages_add(messages, (struct position){0}, "%s%s%s", name, rest != NULL ? "" : ": ",
+                     rest != NULL ? rest : message);
+    } else if (use->at.line == 0) { /* a command asked for it */
+        messages_add(messages, (struct position){0}, "%s%s%s (%s for %s)", name,
+                     rest != NULL ? "" : ": ", rest != NULL ? rest : message, doing, use->at.file);
     } else {
-        snprintf(where, sizeof(where), "%s", use->at.file != NULL ? use->at.file : "?");
+        messages_add(messages, (struct position){0}, "%s%s%s (%s for %s:%u:%u)", name,
+                     rest != NULL ? "" : ": ", rest != NULL ? rest : message, doing, use->at.file,
+                     use->at.line, use->at.column);
     }
-    messages_add(messages, (struct position){0}, "%s%s%s (%s for %s)", name,
-                 rest != NULL ? "" : ": ", rest != NULL ? rest : message, doing, where);
     if (!script->vm->lost) {
         lua_pop(thread, 1);
     }

@@ -20,7 +20,13 @@
 
 #define LUA_TCDATA 10 /* lua_type() of an ffi object; lua.h has no name for it */
 
-enum script_kind { SCRIPT_POLICY, SCRIPT_CHECK, SCRIPT_SERVICE, SCRIPT_KIND_COUNT };
+enum script_kind {
+    SCRIPT_POLICY,
+    SCRIPT_CHECK,
+    SCRIPT_SERVICE,
+    SCRIPT_TEST, /* only under `alacrity test`; its module is the file itself, as a function */
+    SCRIPT_KIND_COUNT
+};
 
 /* One Lua state: of one user script, or shared by all stock scripts of its host. The state may be
  * lost (guard.h) and is then made anew on the builder, in place: while it is `resting`, everything
@@ -59,6 +65,10 @@ struct script_host {
     const struct script_post *post; /* to the builder and back; NULL: nothing is rebuilt */
     uint32_t owner;                 /* whose it is: a worker's index, or ARENA_CONTROL_ROW */
     struct ev_loop *loop;           /* control's; NULL for workers */
+    double (*now)(void);            /* what alacrity.now() answers, in seconds */
+    double seed;                    /* of math.random in its states; 0 = the machine's choice */
+    const struct machine *machine;  /* what its runs reach the world through (run.h), ... */
+    void *world;                    /* ... and whose world that is, if it is not the real one */
     struct script *scripts;         /* loaded scripts, list, newest first; see vm.c */
     struct policy *policies;        /* all of the host, list; see policy.c */
     void *runtime;                  /* coroutine runtime of control's host (lua/runtime.c) */
@@ -86,6 +96,8 @@ struct script {
 struct script_host *vm_host_new(const struct snapshot *snapshot, struct arena *arena,
                                 struct ev_loop *loop, const struct script_post *post,
                                 uint32_t owner, struct messages *messages);
+/* As scripting.host_virtual. */
+void vm_host_virtual(struct script_host *host, double (*now)(void), double seed);
 /* Builder. Closes every state. Runtime and policies must be freed before. */
 void vm_host_free(struct script_host *host);
 
@@ -135,6 +147,9 @@ void vm_report_error(struct script *script, lua_State *thread, const char *hook)
  * When the state is lost, says how it was. */
 void vm_add_error(struct script *script, lua_State *thread, const char *doing,
                   const struct script_use *use, struct messages *messages);
+
+/* The errno that ctx.last_failure calls by this word; 0: there is none. */
+uint32_t vm_failure_code(const char *word);
 
 /* "used 12 ms of CPU (budget 10 ms)" and the like: how the state was lost. */
 void vm_describe_stop(const struct vm *vm, bool picking, char *out, size_t bytes);

@@ -1,0 +1,162 @@
+/* Test: runs one file of tests (`alacrity test`). The file is a script in a host of its own, as
+ * control has one; each case is a run in it (run.h), in a world made up (fake.h).
+ *
+ * A case never calls into the scripts it tests: it leaves a request and yields, the driver (test.c)
+ * serves the request from outside, guarded like in the balancer, and resumes the case. So a policy
+ * has its own state, budget and watchdog here as there. */
+#ifndef LUA_TEST_H
+#define LUA_TEST_H
+
+#include "base/text.h"
+#include "config/region.h"
+#include "core/scripting.h"
+#include "lua/fake.h"
+#include "offline/testing.h"
+#include "pool/view.h"
+
+#define TEST_BACKENDS 1024 /* in one pool */
+
+struct test_file;
+
+/* What the case asks the driver for. */
+enum request_kind { REQUEST_NONE, REQUEST_POLICY, REQUEST_PICK, REQUEST_CHECK, REQUEST_RUN };
+
+/* Written by a function the case called, which then yields. */
+struct test_request {
+    enum request_kind kind;
+    struct script_use use;      /* POLICY, CHECK; its memory is the scope's */
+    struct test_pool *pool;     /* POLICY, RUN */
+    struct test_policy *policy; /* PICK */
+    struct test_check *check;   /* RUN */
+    /* PICK */
+    uint32_t times; /* 0: once, and tell which; else count */
+    struct alacrity_ctx_private ctx;
+    char client[ALACRITY_ADDRESS_BYTES], listener[ALACRITY_NAME_BYTES];
+    uint32_t tried[VIEW_TRIED_MAX], tried_count;
+    /* RUN */
+    struct slot *slot;
+    uint32_t timeout_ms;
+};
+
+/* What the driver says to it: `ok`, then what was asked for; else `text` says what is wrong. */
+struct test_answer {
+    bool ok, fatal; /* fatal: an error to raise, not an answer of the script */
+    uint32_t id;    /* POLICY, CHECK: of what was made */
+    struct text text, info;
+    uint32_t counts[TEST_BACKENDS], nobody; /* PICK, counted */
+};
+
+/* Pools and policies live as long as what made them: a case, or the file (case 0). */
+struct test_pool {
+    struct test_pool *next;
+    uint32_t id, of_case;
+    struct pool_facts *facts;
+    uint32_t count;
+    struct slot *slots[TEST_BACKENDS];
+    struct pool_view view;
+    bool dirty; /* other backends than the view was made for */
+};
+
+struct test_policy {
+    struct test_policy *next;
+    uint32_t id, of_case;
+    struct test_pool *pool;
+    struct pool_config config;
+    struct script_host *host; /* NULL: to be made again */
+    struct policy *policy;
+};
+
+/* Lives as long as the file, as what the host keeps of it does. */
+struct test_check {
+    struct test_check *next;
+    uint32_t id;
+    struct pool_config config;
+    struct check *check;
+};
+
+/* The file while it loads, a case, or a server a check talks to. */
+struct test_run {
+    struct run run; /* first */
+    struct test_file *file;
+    struct test_run *next_server;
+    int function_ref; /* registry */
+    uint32_t number;  /* of the server's connection */
+};
+
+struct test_case {
+    struct test_case *next;
+    char *name;
+    int function_ref;
+};
+
+struct test_file {
+    const struct test_settings *settings;
+    const struct snapshot *snapshot;
+    struct fake fake;
+    struct ev_loop *loop; /* marks the host as control's; never runs */
+    struct arena *arena;
+    struct script_host *host; /* of the test's state and the checks' */
+    struct script *script;
+    struct region memory, case_memory; /* of the file; of the case that runs */
+    struct test_case *cases, *last_case;
+    uint32_t case_number; /* of the one that runs; 0 = the file is loaded */
+    uint32_t next_id;
+    struct test_pool *pools;
+    struct test_policy *policies;
+    struct test_check *checks;
+    struct test_run *current; /* case, or file; NULL = it has ended */
+    bool passed;              /* how */
+    bool lost;                /* the test's state was stopped: nothing of it may be touched */
+    struct text message;      /* why it did not pass */
+    struct test_request request;
+    struct test_answer answer;
+    /* A check that runs. */
+    struct check_run *check_run;
+    bool check_done;
+    struct test_run *servers;
+    int server_ref; /* LUA_NOREF = none */
+    uint32_t connections;
+    struct text server_error;
+};
+
+/* As the member of struct scripting. */
+void test_file_run(const struct snapshot *snapshot, const struct test_settings *settings);
+
+/* Has a script that was stopped made anew at once, on the same thread. */
+extern const struct script_post test_post;
+/* The region of what is made now. */
+struct region *test_memory(struct test_file *file);
+/* For native functions: their file; the line of the test that called the library. */
+struct test_file *test_file_of(lua_State *lua);
+struct position test_position(lua_State *lua, const struct test_file *file);
+/* nil and what is wrong. */
+int test_refuse(lua_State *lua, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Leaves the request to the driver. Fails when it is not the case itself that calls. */
+int test_ask(lua_State *lua, struct test_file *file, enum request_kind kind);
+/* Driver: writes the answer; `text` formatted. */
+void test_fail(struct test_file *file, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* The first message, without its line's end; "out of memory" when there is none. */
+void test_fail_messages(struct test_file *file, struct messages *messages);
+
+/* test_value.c: what the test wrote as script and options: path at `at`, table at `at` + 1 or nil.
+ * False: nil and a message are pushed. */
+bool test_use(lua_State *lua, struct test_file *file, struct region *memory, int at,
+              struct script_use *out);
+
+/* test_pool.c */
+void test_pool_functions(lua_State *lua, struct test_file *file); /* into the table on top */
+struct test_pool *test_pool_find(struct test_file *file, lua_State *lua, int at);
+struct slot *test_pool_slot(const struct test_pool *pool, const char *name);
+void test_policy_serve(struct test_file *file); /* POLICY, PICK */
+void test_pools_free(struct test_file *file, uint32_t of_case);
+
+/* test_check.c */
+void test_check_functions(lua_State *lua, struct test_file *file);
+/* CHECK, RUN. False: it is not over, the world must move on. */
+bool test_check_serve(struct test_file *file);
+void test_checks_free(struct test_file *file);
+/* The run of a check and its servers, if any still is. */
+void test_check_stop(struct test_file *file);
+
+#endif
