@@ -258,15 +258,24 @@ static bool prove(struct policy *policy, const struct policy_order *order,
     return true;
 }
 
+static void free_trial_view(struct pool_view *view) {
+    if (view != NULL) {
+        view_free(view);
+        free(view);
+    }
+}
+
 struct policy *policy_new(struct script_host *host, const struct policy_order *order,
                           struct messages *messages) {
     struct script *script = vm_script(host, order->use, SCRIPT_POLICY, messages);
     if (script == NULL) {
+        free_trial_view(order->trial_view);
         return NULL;
     }
     struct policy *policy = calloc(1, sizeof(*policy));
     if (policy == NULL) {
         messages_add(messages, order->use->at, "out of memory");
+        free_trial_view(order->trial_view);
         return NULL;
     }
     policy->script = script;
@@ -293,10 +302,7 @@ void policy_free_all(struct script_host *host) {
     while (host->policies != NULL) {
         struct policy *policy = host->policies;
         host->policies = policy->next;
-        if (policy->trial_view != NULL) {
-            view_free(policy->trial_view);
-            free(policy->trial_view);
-        }
+        free_trial_view(policy->trial_view);
         free(policy);
     }
 }
