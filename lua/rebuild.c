@@ -24,17 +24,15 @@ struct rebuild {
 };
 
 void rebuild_free(struct vm *vm) {
-    /* Under way it was retired, or nobody will ever answer: at_owner frees it. */
-    if (vm->rebuild != NULL && !vm->rebuild->under_way) {
-        free(vm->rebuild);
-    }
+    free(vm->rebuild); /* one that was under way when it was retired is no more the state's */
     vm->rebuild = NULL;
 }
 
 void rebuild_retire(struct script_host *host) {
     for (struct vm *vm = host->states; vm != NULL; vm = vm->next) {
-        if (vm->rebuild != NULL) {
+        if (vm->rebuild != NULL && vm->rebuild->under_way) {
             vm->rebuild->retired = true;
+            vm->rebuild = NULL; /* at_owner frees it, maybe before the state is freed */
         }
     }
 }
