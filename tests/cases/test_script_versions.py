@@ -2,6 +2,7 @@
 count is lost, what the version before knew is carried over, and what fails goes away by itself."""
 import concurrent.futures
 import json
+import os
 
 import pytest
 
@@ -222,6 +223,15 @@ def test_a_session_from_before_a_reload_is_not_held_against_the_new_version(blac
         assert balancer.pool()["policy_out_total"] >= 1, "it asked the old one"
         settled(lambda: roles(balancer), still=0.6)
         assert roles(balancer) == {"current": 2, "previous": 1}
+
+
+def test_a_pipe_is_no_script():
+    """Nobody may ever write to it: what reads it would wait for ever."""
+    port = free_port()
+    with start(port) as balancer:
+        os.mkfifo(balancer.folder / "pipe.lua")
+        assert "no regular file" in script(balancer, "swap", "app", "pipe.lua", ok=False)
+        assert "live" in balancer.reload()
 
 
 # Takes its time to be constructed, and says when it begins to.
