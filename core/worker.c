@@ -100,6 +100,14 @@ static void last_session_ended(struct data_plane *plane) {
 
 /* ---- mail from control ---- */
 
+/* What the rows of a plan's pools show of the policies in use. NULL is fine. */
+static void forget_gauges(const struct worker_plan *plan) {
+    for (uint32_t i = 0; plan != NULL && i < plan->pool_count; i++) {
+        counter_set(&plan->pools[i].row->out_now, 0);
+        counter_set(&plan->pools[i].row->memory_bytes, 0);
+    }
+}
+
 static void take_plan(struct mail *mail, void *owner) {
     struct worker *worker = owner;
     struct data_plane *plane = &worker->plane;
@@ -109,11 +117,11 @@ static void take_plan(struct mail *mail, void *owner) {
         listener_accept_leftovers(plane, plan);
         listener_close_all(plane);
     }
+    forget_gauges(previous); /* pools that this worker serves no more would show them for ever */
     plan->references = 1;
     plane->plan = plan;
-    for (uint32_t i = 0; i < plan->pool_count; i++) {
-        counter_set(&plan->pools[i].row->out_now, 0); /* a new version of the policy */
-    }
+    forget_gauges(plan); /* a new version of the policy */
+    show_memory(worker);
     if (!worker->draining) {
         listener_open_all(plane);
     }

@@ -273,29 +273,31 @@ static void push_facts(lua_State *lua, const struct facts *facts) {
 
 /* ---- the function ---- */
 
-/* Argument: where the facts stand. Raises only when memory is out. */
+/* Of the call under way. One that was stopped in the middle left its facts here. */
+static struct facts *told;
+
+/* Raises only when memory is out. */
 static int facts_table(lua_State *lua) {
-    struct facts *const *facts = lua_touserdata(lua, 1);
-    push_facts(lua, *facts);
+    push_facts(lua, told);
     return 1;
 }
 
 /* alacrity.facts() -> table. What can raise is done before the facts are taken or inside the
  * protected call, so that running out of Lua memory does not leak them. */
 static int facts_function(lua_State *lua) {
-    struct facts *facts = NULL;
     if (bound == NULL || !pthread_equal(pthread_self(), bound_thread)) {
         return luaL_error(lua, "alacrity.facts() answers only while a service serves");
     }
     lua_settop(lua, 0);
     lua_pushcfunction(lua, facts_table);
-    lua_pushlightuserdata(lua, (void *)&facts);
-    facts = facts_collect(bound);
-    if (facts == NULL) {
+    facts_free(told);
+    told = facts_collect(bound);
+    if (told == NULL) {
         return luaL_error(lua, "alacrity.facts(): out of memory");
     }
-    int status = lua_pcall(lua, 1, 1, 0);
-    facts_free(facts);
+    int status = lua_pcall(lua, 0, 1, 0);
+    facts_free(told);
+    told = NULL;
     return status == 0 ? 1 : lua_error(lua);
 }
 

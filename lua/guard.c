@@ -62,18 +62,10 @@ static int on_error(lua_State *lua) {
     return 1;
 }
 
-/* What collect_work calls. */
-static int collect(lua_State *lua) {
-    (void)lua_gc(lua, LUA_GCCOLLECT, 0);
-    return 0;
-}
-
 void guard_open(struct vm *vm, lua_State *lua) {
     lua_pushlightuserdata(lua, vm);
     lua_pushcclosure(lua, on_error, 1);
     vm->handler_ref = luaL_ref(lua, LUA_REGISTRYINDEX);
-    lua_pushcfunction(lua, collect);
-    vm->collector_ref = luaL_ref(lua, LUA_REGISTRYINDEX);
 }
 
 /* ---- the entries ---- */
@@ -85,7 +77,6 @@ struct call {
     int arguments, results, handler, status;
     lua_CFunction function;
     void *argument;
-    bool collected;
 };
 
 static void pcall_work(void *argument) {
@@ -122,47 +113,16 @@ void guard_watch(void) {
     watchdog_on_leaving(look);
 }
 
-/* Collecting may ask for memory, too (a smaller table of strings), and raise when there is none: it
- * needs protection, and a function that stands there already. */
-static void collect_work(void *argument) {
-    struct call *call = argument;
-    lua_State *lua = call->vm->lua;
-    lua_rawgeti(lua, LUA_REGISTRYINDEX, call->vm->collector_ref);
-    call->collected = lua_pcall(lua, 0, 0, 0) == 0;
-    if (!call->collected) {
-        lua_pop(lua, 1);
-    }
-}
-
-/* LuaJIT does not collect garbage when memory is refused, it raises an error, which the script may
- * have caught. The next calls would fail as well until enough is collected: that is done here,
- * after the call. When the script keeps what fills the state, or collecting takes too long, a new
- * state is better. */
-static bool is_full(struct call *call, uint64_t refused_before, uint32_t budget_us) {
-    struct vm *vm = call->vm;
-    if (vm->memory.refused == refused_before) {
-        return false;
-    }
-    struct stop stop = watchdog_run(&vm->memory, budget_us, collect_work, call);
-    if (stop.cause != STOP_NONE || !call->collected) {
-        return true;
-    }
-    size_t used_bytes = (size_t)lua_gc(vm->lua, LUA_GCCOUNT, 0) * 1024;
-    return used_bytes > vm->memory.cap_bytes / 4 * 3;
-}
-
 static int guarded(struct call *call, uint32_t budget_us, void (*work)(void *)) {
     struct vm *vm = call->vm;
-    uint64_t refused_before = vm->memory.refused;
     struct stop stop = watchdog_run(&vm->memory, budget_us, work, call);
-    if (stop.cause == STOP_NONE && !is_full(call, refused_before, budget_us)) {
+    if (stop.cause == STOP_NONE) {
         return call->status;
     }
     if (stop.cause != STOP_BUDGET) {
         vm->near[0] = '\0'; /* of an earlier stop */
     }
     vm->stop = stop;
-    vm->stop.cause = stop.cause != STOP_NONE ? stop.cause : STOP_MEMORY;
     vm->lost = true;
     return GUARD_STOPPED;
 }

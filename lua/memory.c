@@ -97,15 +97,23 @@ static void unbook(struct memory *memory, uintptr_t start, uintptr_t end) {
     }
 }
 
-/* May the state have so much more? Else errno, and LuaJIT raises "not enough memory". */
-static bool may_grow(struct memory *memory, size_t bytes) {
+/* May the state have so much more? Else errno. */
+static bool may_grow(const struct memory *memory, size_t bytes) {
     if (memory->cap_bytes != 0 &&
         (bytes > memory->cap_bytes || memory->mapped_bytes > memory->cap_bytes - bytes)) {
-        memory->refused++;
         errno = ENOMEM;
         return false;
     }
     return true;
+}
+
+/* There is no memory for LuaJIT, ours or the system's. Its own error is not safe: raised while
+ * compiled code runs, it follows a stale stack and the process dies. So the script is left. Where
+ * it cannot be, while no script runs, LuaJIT answers NULL to us. */
+static void *no_memory(void) {
+    watchdog_stop_for_memory();
+    errno = ENOMEM;
+    return MAP_FAILED;
 }
 
 /* ---- what LuaJIT calls ---- */
@@ -118,7 +126,7 @@ void *mmap64(void *address, size_t bytes, int protection, int flags, int descrip
     }
     watchdog_stop_point();
     if (!may_grow(memory, bytes)) {
-        return MAP_FAILED;
+        return no_memory();
     }
     memory->busy = true;
     void *mapped = MAP_FAILED;
@@ -131,7 +139,7 @@ void *mmap64(void *address, size_t bytes, int protection, int flags, int descrip
         book(memory, (uintptr_t)mapped, bytes);
     }
     memory->busy = false;
-    return mapped;
+    return mapped == MAP_FAILED && errno == ENOMEM ? no_memory() : mapped;
 }
 
 int munmap(void *address, size_t bytes) {

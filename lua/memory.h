@@ -24,7 +24,6 @@ struct memory {
     uint32_t frame_count, frame_capacity;
     size_t mapped_bytes;
     size_t cap_bytes;   /* 0 = none */
-    uint64_t refused;   /* times the cap said no */
     volatile bool busy; /* the books are being changed: a signal handler must not read them */
 };
 

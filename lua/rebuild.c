@@ -3,12 +3,10 @@
  *   rebuild_begin (owner) -> at_builder (builder: the state is given back and made anew)
  *                         -> at_owner (owner: it may be asked again)
  *
- * A rebuild may outlive its state, when the configuration is replaced meanwhile: the state has one
- * reference and the way to the builder and back another, and whoever gives the last one frees it.
- */
+ * A rebuild outlives its state when the configuration is replaced meanwhile: the owner retires it,
+ * and whoever gets it last frees it. */
 #include "lua/rebuild.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -19,29 +17,22 @@
 
 struct rebuild {
     struct script_mail mail;
-    _Atomic uint32_t references;
     struct vm *vm;
-    bool retired; /* owner: `vm` is gone, or soon will be */
-    bool ok;      /* builder, while under way: a new state stands */
+    bool under_way; /* owner: handed to the builder, and not back yet */
+    bool retired;   /* owner: `vm` is gone */
+    bool ok;        /* builder, while under way: a new state stands */
 };
 
-static void release(struct rebuild *rebuild) {
-    /* Release and acquire: the one who frees comes after all that the other did. */
-    if (rebuild != NULL &&
-        atomic_fetch_sub_explicit(&rebuild->references, 1, memory_order_acq_rel) == 1) {
-        free(rebuild);
-    }
-}
-
 void rebuild_free(struct vm *vm) {
-    release(vm->rebuild);
+    free(vm->rebuild); /* one that was under way when it was retired is no more the state's */
     vm->rebuild = NULL;
 }
 
 void rebuild_retire(struct script_host *host) {
     for (struct vm *vm = host->states; vm != NULL; vm = vm->next) {
-        if (vm->rebuild != NULL) {
+        if (vm->rebuild != NULL && vm->rebuild->under_way) {
             vm->rebuild->retired = true;
+            vm->rebuild = NULL; /* at_owner frees it, maybe before the state is freed */
         }
     }
 }
@@ -82,11 +73,13 @@ static void at_builder(struct script_mail *mail) {
 
 static void at_owner(struct script_mail *mail) {
     struct rebuild *rebuild = container_of(mail, struct rebuild, mail);
-    if (!rebuild->retired) {
-        rebuild->vm->resting = !rebuild->ok;
-        rebuild->vm->out = rebuild->vm->out || !rebuild->ok;
+    if (rebuild->retired) {
+        free(rebuild);
+        return;
     }
-    release(rebuild);
+    rebuild->under_way = false;
+    rebuild->vm->resting = !rebuild->ok;
+    rebuild->vm->out = rebuild->vm->out || !rebuild->ok;
 }
 
 static void hand_over(struct vm *vm) {
@@ -97,9 +90,6 @@ static void hand_over(struct vm *vm) {
     }
     if (vm->rebuild == NULL) {
         vm->rebuild = calloc(1, sizeof(*vm->rebuild));
-        if (vm->rebuild != NULL) {
-            atomic_init(&vm->rebuild->references, 1);
-        }
     }
     if (vm->rebuild == NULL) {
         vm->out = true;
@@ -107,7 +97,7 @@ static void hand_over(struct vm *vm) {
         return;
     }
     vm->rebuild->vm = vm;
-    atomic_fetch_add_explicit(&vm->rebuild->references, 1, memory_order_relaxed);
+    vm->rebuild->under_way = true;
     vm->rebuild->mail =
         (struct script_mail){.owner = host->owner, .at_builder = at_builder, .at_owner = at_owner};
     host->post->post(host->post->argument, &vm->rebuild->mail);

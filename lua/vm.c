@@ -207,7 +207,7 @@ static void vm_free(struct vm *vm) {
 
 static bool open_lua(struct vm *vm, char *error, size_t error_bytes) {
     vm->lost = false;
-    vm->handler_ref = vm->collector_ref = vm->prelude_ref = LUA_NOREF;
+    vm->handler_ref = vm->prelude_ref = LUA_NOREF;
     memory_bound = &vm->memory;
     vm->lua = luaL_newstate();
     memory_bound = NULL;

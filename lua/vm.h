@@ -50,7 +50,6 @@ struct vm {
     char *path;           /* NULL: the stock scripts' state; else owned copy of the script's path */
     char *name;           /* of the script as the configuration writes it; NULL: stock */
     int handler_ref;      /* registry: guard.c's message handler */
-    int collector_ref;    /* registry: its function that collects garbage */
     int prelude_ref;      /* registry: the table of functions prelude.lua returned */
     char traceback[1024]; /* of the last error in this state; guard.c writes it */
     bool loading;         /* a script is loaded or constructed: require may read files */

@@ -100,6 +100,19 @@ void watchdog_stop_point(void) {
     }
 }
 
+static void condemn(enum stop_cause cause, uint32_t cpu_us) {
+    self.cause = cause;
+    self.stopped_cpu_us = cpu_us;
+    self.condemned = self.sequence;
+}
+
+void watchdog_stop_for_memory(void) {
+    if (proven && (self.sequence & 1) != 0) {
+        condemn(STOP_MEMORY, 0);
+        watchdog_stop_point();
+    }
+}
+
 void watchdog_hold(void) {
     self.holds++;
     compiler_barrier();
@@ -143,12 +156,6 @@ static void leave_or_try_again(const ucontext_t *context) {
         leave();
     }
     look_again(RETRY_US);
-}
-
-static void condemn(enum stop_cause cause, uint32_t cpu_us) {
-    self.cause = cause;
-    self.stopped_cpu_us = cpu_us;
-    self.condemned = self.sequence;
 }
 
 static void on_tick(int number, siginfo_t *info, void *context) {

@@ -20,7 +20,7 @@ enum stop_cause {
     STOP_NONE,   /* the work came to its end */
     STOP_BUDGET, /* it used more CPU time than its budget */
     STOP_STACK,  /* it ran out of C stack (recursion through C functions) */
-    STOP_MEMORY, /* guard.c: it filled its memory and did not catch the error */
+    STOP_MEMORY, /* it filled its memory */
 };
 
 /* How one call was stopped. */
@@ -55,6 +55,10 @@ void watchdog_release(void);
 
 /* For memory.c: a place where a script that must be stopped may be left. */
 void watchdog_stop_point(void);
+
+/* For memory.c: there is no memory for the script. Comes back only when none runs on this thread,
+ * or it is not watched. */
+void watchdog_stop_for_memory(void);
 
 /* Once, on the main thread, before any other starts: installs the signal handlers and proves, with
  * scripts that would run for long, that they can be stopped here. False: they cannot (`reason` says

@@ -2,15 +2,38 @@
 #include "config/source.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define BYTECODE_BEGINS '\x1b' /* LUA_SIGNATURE */
 
+/* Opens a regular file: a pipe would keep the builder waiting for ever. NULL: errno. */
+static FILE *open_file(const char *path) {
+    struct stat status;
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (descriptor < 0) {
+        return NULL;
+    }
+    FILE *file = NULL;
+    if (fstat(descriptor, &status) == 0) {
+        errno = S_ISDIR(status.st_mode) ? EISDIR : ENODEV;
+        file = S_ISREG(status.st_mode) ? fdopen(descriptor, "r") : NULL;
+    }
+    if (file == NULL) {
+        int error = errno;
+        close(descriptor);
+        errno = error;
+    }
+    return file;
+}
+
 /* The whole file in memory of malloc. NULL: errno. */
 static char *read_file(const char *path, size_t *length) {
-    FILE *file = fopen(path, "re");
+    FILE *file = open_file(path);
     size_t capacity = 16384;
     char *bytes = NULL;
     *length = 0;
@@ -54,6 +77,8 @@ const char *source_error(int error) {
         return "it is compiled; write the path of the source text";
     case EFBIG:
         return "it is larger than 4 MiB";
+    case ENODEV:
+        return "it is no regular file";
     default:
         return strerror(error);
     }

@@ -76,8 +76,7 @@ static void forget(struct pool_scripts *pool) {
 
 static uint64_t troubles_of(const struct control *control, const struct pool_facts *facts) {
     const struct pool_row sum = arena_pool_sum(control->arena, facts);
-    return counter_get(&sum.policy_errors) + counter_get(&sum.policy_bad_answers) +
-           counter_get(&sum.policy_overruns);
+    return counter_get(&sum.troubles);
 }
 
 static void begin_window(const struct control *control, struct pool_scripts *pool,

@@ -82,7 +82,8 @@ struct pool_row {
     counter shadow_agreed;         /* ... and answered the same ... */
     counter shadow_failed;         /* ... or no backend, for whatever reason */
     counter shadow_ns, current_ns; /* time both took for those picks */
-    counter spare[4];
+    counter troubles; /* errors, bad answers, overruns of the plan's policies while it is current */
+    counter spare[3];
 };
 
 /* Why a session ended: counter index, log word and metrics label at once (session_reason_word). */

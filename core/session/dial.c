@@ -83,6 +83,12 @@ static struct slot *pick(struct session *session) {
     if (answer != PICK_RESTING && answer != PICK_OUT) {
         counter_add(&row->picks, 1);
     }
+    /* A session that waits since before a reload asks the policy of then. What that one does is not
+     * held against the one in use. */
+    bool in_use = session->plan == session->plane->plan;
+    if (in_use && (answer == PICK_ERROR || answer == PICK_BAD || answer == PICK_STOPPED)) {
+        counter_add(&row->troubles, 1);
+    }
     switch (answer) {
     case PICK_BACKEND:
         return slot;
@@ -103,7 +109,9 @@ static struct slot *pick(struct session *session) {
         break;
     case PICK_OUT:
         counter_add(&row->policy_out, 1);
-        counter_set(&row->out_now, 1);
+        if (in_use) {
+            counter_set(&row->out_now, 1);
+        }
         break;
     }
     counter_add(&row->fallbacks, 1);

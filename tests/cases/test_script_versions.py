@@ -2,11 +2,12 @@
 count is lost, what the version before knew is carried over, and what fails goes away by itself."""
 import concurrent.futures
 import json
+import os
 
 import pytest
 
 from support import (FULL, PATIENCE, Alacrity, Load, Server, ServerProcess, ask, eventually,
-                     free_port, serve_name, web_over)
+                     free_port, serve_name, settled, web_over)
 
 # Answers the backend at `at`, and counts its picks over versions.
 AT = """
@@ -187,6 +188,50 @@ def test_it_returns_after_a_reload_too():
         balancer.reload({**config, "workers": 2, "lua": {"rollback_errors": 5}})
         eventually(lambda: ask(port) and roles(balancer) == {"current": 1, "failed": 2})
         assert {ask(port) for _ in range(10)} == {b"a\n"}
+
+
+def test_a_worker_that_is_used_no_more_is_not_held_against_the_new_version():
+    port = free_port()
+    with start(port, workers=2, policy={"script": "./fails.lua"}, overruns=1,
+               scripts={"fails.lua": FAILS % "while true do end"}) as balancer:
+        eventually(lambda: ask(port) and balancer.pool()["policy_out_workers"] == 2)
+        config = web_over([Server(serve_name, name) for name in "ab"], port,
+                          policy={"script": "./two.lua"})
+        balancer.reload({**config, "workers": 1})
+        assert balancer.pool()["policy_out_workers"] == 0
+        settled(lambda: roles(balancer), still=0.6)  # longer than between two looks
+        assert roles(balancer) == {"current": 2, "previous": 1}
+        assert {ask(port) for _ in range(5)} == {b"b\n"}
+
+
+def test_a_session_from_before_a_reload_is_not_held_against_the_new_version(black_hole):
+    """It dials on, and asks the policy of then again, which is out."""
+    port = free_port()
+    live = Server(serve_name, "live")
+    config = {**web_over([live], port, policy={"script": "./fails.lua"}), "workers": 1,
+              "timeouts": {"connect": "1s"}, "lua": {"overruns": 1}}
+    config["pools"]["app"]["backends"] = {"hole": black_hole, "live": live.text}
+    with Alacrity(config, scripts={"fails.lua": FAILS % "while true do end",
+                                   "two.lua": AT % 2}) as balancer:
+        with concurrent.futures.ThreadPoolExecutor(2) as threads:
+            waiting = [threads.submit(ask, port) for _ in range(2)]  # one is dialled to the hole
+            eventually(lambda: balancer.listener()["sessions_active"] == 1 and
+                       balancer.pool()["policy_out_workers"] == 1)
+            config["pools"]["app"]["policy"]["script"] = "./two.lua"
+            balancer.reload(config)
+            assert [one.result() for one in waiting] == [b"live\n"] * 2
+        assert balancer.pool()["policy_out_total"] >= 1, "it asked the old one"
+        settled(lambda: roles(balancer), still=0.6)
+        assert roles(balancer) == {"current": 2, "previous": 1}
+
+
+def test_a_pipe_is_no_script():
+    """Nobody may ever write to it: what reads it would wait for ever."""
+    port = free_port()
+    with start(port) as balancer:
+        os.mkfifo(balancer.folder / "pipe.lua")
+        assert "no regular file" in script(balancer, "swap", "app", "pipe.lua", ok=False)
+        assert "live" in balancer.reload()
 
 
 # Takes its time to be constructed, and says when it begins to.

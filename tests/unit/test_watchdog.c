@@ -272,22 +272,20 @@ START_TEST(short_calls_do_not_add_up) {
 }
 END_TEST
 
+/* Compiled code, which is where LuaJIT's own error would follow a stale stack. */
 static void *fill_and_catch(void *argument) {
     struct memory memory = {.cap_bytes = 8u << 20};
-    struct script_call call = {
-        .lua = open_state(&memory),
-        .source =
-            "local ok, e = pcall(function() local t = {} for i = 1, 1e9 do t[i] = {i} end end) "
-            "assert(not ok and e == 'not enough memory') collectgarbage() "
-            "local t = {} for i = 1, 1000 do t[i] = {i} end"};
+    struct script_call call = {.lua = open_state(&memory),
+                               .source =
+                                   "while true do pcall(function() "
+                                   "local t = {} while true do t = {t, tostring(t)} end end) end"};
     struct stop stop = watchdog_run(&memory, 10000000, load_and_call, &call);
-    must(stop.cause == STOP_NONE && call.status == 0 && memory.refused > 0);
-    must(memory.mapped_bytes <= memory.cap_bytes);
-    close_state(&memory, call.lua);
+    must(stop.cause == STOP_MEMORY && memory.mapped_bytes <= memory.cap_bytes);
+    memory_abandon(&memory);
     return argument;
 }
 
-START_TEST(the_cap_on_memory_can_be_caught) {
+START_TEST(who_fills_its_memory_is_stopped) {
     (void)run_on_thread(fill_and_catch, NULL);
 }
 END_TEST
@@ -322,7 +320,7 @@ int main(void) {
         tcase_add_test(cases, nothing_is_left_of_the_stopped);
         tcase_add_test(cases, two_threads_do_not_disturb_each_other);
         tcase_add_test(cases, a_held_thread_is_left_when_it_lets_go);
-        tcase_add_test(cases, the_cap_on_memory_can_be_caught);
+        tcase_add_test(cases, who_fills_its_memory_is_stopped);
         tcase_add_test(cases, calls_of_others_are_not_booked);
     }
     tcase_add_test(cases, who_waits_is_not_stopped);
