@@ -61,6 +61,9 @@ static void at_builder(struct script_mail *mail) {
         rebuild->ok = false;
         return;
     }
+    if (vm->source != NULL) {
+        vm->source->sealed = true;
+    }
     rebuild->ok = make_again(vm, &messages);
     if (!rebuild->ok) {
         log_message(LOG_ERROR, "script", "script %s cannot be rebuilt and is taken out: %s",

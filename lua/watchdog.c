@@ -49,7 +49,7 @@
 #define TICK_SIGNAL SIGURG /* ignored by default: a stray one does no harm */
 #define RETRY_US 100
 #define STACK_BYTES (64u << 20)
-#define ZONE_BYTES (256u << 10)
+#define ZONE_BYTES (4u << 20)
 #define SIGNAL_STACK_BYTES (64u << 10)
 #define HOOK_INSTRUCTIONS 10000
 

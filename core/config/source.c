@@ -108,6 +108,10 @@ const struct source_module *source_module(struct script_source *source, const ch
         }
     }
     size_t length;
+    if (source->sealed) {
+        errno = ENOENT;
+        return NULL;
+    }
     char *text = read_file(path, &length);
     if (text == NULL) {
         return NULL;

@@ -28,13 +28,15 @@ struct script_source {
     char *text;
     size_t length;
     struct source_module *modules; /* builder */
+    bool sealed;                   /* builder: published; nothing is added any more */
 };
 
 /* Builder. Reads the file: text, not bytecode. NULL: errno, for source_error. One reference. */
 struct script_source *source_load(const char *path) __attribute__((warn_unused_result));
 /* What to tell of such an errno. */
 const char *source_error(int error);
-/* Builder. The module at that path, read at most once. NULL: errno. */
+/* Builder. The module at that path, read at most once. NULL: errno; ENOENT when it is sealed and
+ * was not read before: control may be comparing. */
 const struct source_module *source_module(struct script_source *source, const char *path)
     __attribute__((warn_unused_result));
 

@@ -190,7 +190,9 @@ static void run_script(struct connection *connection, const struct request *requ
     }
     if (wait == NULL || wish == NULL || (has_file && wish->file == NULL)) {
         free(wait);
-        free(wish);
+        if (wish != NULL) {
+            script_wish_free(wish);
+        }
         finish_message(connection, false, "out of memory");
         return;
     }

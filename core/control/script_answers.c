@@ -174,6 +174,11 @@ static bool any_shadow(const struct facts *facts) {
 
 bool answer_script_list(struct control *control, const struct request *request, bool json,
                         struct text *out) {
+    if (request->argument_count > 0 &&
+        scripts_of(control->scripts, request->arguments[0]) == NULL) {
+        answer_message(false, "there is no such pool; 'script list' shows them", json, out);
+        return false;
+    }
     struct facts *facts = facts_collect(control);
     struct report report;
     if (facts == NULL) {

@@ -198,7 +198,7 @@ static void note_success(struct job *job, char *text, size_t bytes) {
         break;
     case SCRIPT_ROLLBACK:
         make_current(control, pool, version_hold(job->version), facts);
-        pool->previous_failed = true;
+        pool->previous_failed = job->wish->automatic;
         describe_version(pool->current, version, sizeof(version));
         snprintf(text, bytes, "pool %s: back to %s%s", pool->pool, version,
                  job->wish->automatic ? ", as the one after it failed" : "");
@@ -384,8 +384,13 @@ static struct script_version *wanted_version(const struct job *job, char *error,
             job->scripts->control->plan->snapshot, &job->control_pool->config->policy, wish->file,
             is_path ? wish->file : NULL, wish->action == SCRIPT_SWAP ? "swap" : "shadow");
     case SCRIPT_ROLLBACK:
-        version = pool->previous;
-        snprintf(error, error_bytes, "pool %s has no version before the current one", wish->pool);
+        version = pool->previous_failed ? NULL : pool->previous;
+        snprintf(error, error_bytes,
+                 pool->previous_failed ? "pool %s has come back from a version that failed; write: "
+                                         "script swap %s FILE, to "
+                                         "try it once more"
+                                       : "pool %s has no version before the current one",
+                 wish->pool, wish->pool);
         break;
     case SCRIPT_PROMOTE:
     case SCRIPT_DROP:

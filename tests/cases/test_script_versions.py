@@ -332,3 +332,19 @@ def test_diff():
         assert "no such version" in balancer.admin("script", "diff", "app", "9", "8", ok=False,
                                                    plain=True)
         assert "no such pool" in balancer.admin("script", "diff", "ap", ok=False, plain=True)
+
+
+def test_what_failed_is_not_rolled_back_to():
+    """Neither by itself nor by hand: it has to be swapped in again."""
+    port = free_port()
+    with start(port, scripts={"fails.lua": FAILS % 'error("x")'}, rollback_errors=3) as balancer:
+        script(balancer, "swap", "app", "fails.lua")
+        eventually(lambda: ask(port) and roles(balancer) == {"current": 1, "failed": 2})
+        assert "a version that failed" in script(balancer, "rollback", "app", ok=False)
+        assert roles(balancer) == {"current": 1, "failed": 2}
+        script(balancer, "swap", "app", "two.lua")
+        assert roles(balancer) == {"current": 3, "previous": 1}
+        script(balancer, "rollback", "app")
+        assert roles(balancer) == {"current": 1, "previous": 3}, "by hand is no failure"
+        script(balancer, "rollback", "app")
+        assert roles(balancer) == {"current": 3, "previous": 1}
