@@ -1,7 +1,10 @@
 """Bounds every test in time and shows the balancer's log when a test fails."""
+import contextlib
 import faulthandler
 import os
+import select
 import signal
+import socket
 
 import pytest
 
@@ -36,6 +39,26 @@ def folder(tmp_path):
     """A folder with a short path: a unix socket's name has room for about 100 bytes."""
     short = support.short_folder()
     yield short
+
+
+@pytest.fixture
+def black_hole():
+    """An address that answers no handshake: a listening socket whose queue is full."""
+    with contextlib.ExitStack() as stack:
+        listening = stack.enter_context(socket.socket())
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(("127.0.0.1", support.free_port()))
+        listening.listen(0)
+        for _ in range(16):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listening.getsockname())
+            _, writable, _ = select.select([], [filler], [], 0.3)
+            if not writable:  # this one waits already: so will all others
+                break
+        else:
+            pytest.skip("the queue of a listening socket does not fill up here")
+        yield "127.0.0.1:%d" % listening.getsockname()[1]
 
 
 def pytest_report_header(config):

@@ -1,33 +1,10 @@
 """Connect, idle and session timeouts end what they should, and nothing else."""
 import contextlib
-import select
 import socket
 import time
 
-import pytest
-
 from support import (Alacrity, Server, ask, dial, free_port, read_all, serve_echo, serve_name,
                      web_over)
-
-
-@pytest.fixture
-def black_hole():
-    """An address that answers no handshake: a listening socket whose queue is full."""
-    with contextlib.ExitStack() as stack:
-        listening = stack.enter_context(socket.socket())
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(("127.0.0.1", free_port()))
-        listening.listen(0)
-        for _ in range(16):
-            filler = stack.enter_context(socket.socket())
-            filler.setblocking(False)
-            filler.connect_ex(listening.getsockname())
-            _, writable, _ = select.select([], [filler], [], 0.3)
-            if not writable:  # this one waits already: so will all others
-                break
-        else:
-            pytest.skip("the queue of a listening socket does not fill up here")
-        yield "127.0.0.1:%d" % listening.getsockname()[1]
 
 
 def test_connect_timeout_moves_on_to_the_next(black_hole):
