@@ -19,14 +19,16 @@ struct handle {
     uint32_t place;  /* in run->sockets */
 };
 
-static char runtime_key; /* registry: the state's struct runtime */
+static char vm_key; /* registry: the state's struct vm */
 
 static struct run *current_run(lua_State *lua) {
-    lua_pushlightuserdata(lua, &runtime_key);
+    lua_pushlightuserdata(lua, &vm_key);
     lua_rawget(lua, LUA_REGISTRYINDEX);
-    struct runtime *runtime = lua_touserdata(lua, -1);
+    const struct vm *vm = lua_touserdata(lua, -1);
     lua_pop(lua, 1);
-    struct run *run = runtime->current;
+    /* While a script is loaded or constructed this is the builder, and what runs is not its own. */
+    const struct runtime *runtime = vm->loading ? NULL : vm->host->runtime;
+    struct run *run = runtime != NULL ? runtime->current : NULL;
     if (run == NULL) {
         luaL_error(lua, "alacrity.net works only while a check or a service is asked");
         return NULL;
@@ -71,7 +73,12 @@ static int push_failure(lua_State *lua, const char *why) {
 /* ---- sockets ---- */
 
 void socket_close(struct socket *socket) {
-    socket->run->runtime->machine->close(socket);
+    struct run *run = socket->run;
+    if (run->wait_socket == socket) { /* a wait that raised an error may have left it there */
+        run->wait = WAIT_NOTHING;
+        run->wait_socket = NULL;
+    }
+    run->runtime->machine->close(socket);
     free(socket->in);
     free(socket->out);
     free(socket);
@@ -307,11 +314,13 @@ int net_timed_out(lua_State *lua, struct run *run) {
 
 /* ---- what scripts call ---- */
 
-/* Argument 1: the backend that is checked, or an address as text. */
+/* Argument 1: the backend that is checked, or an address as text. Not of a unix socket: behind
+ * those are admin sockets, ours among them, which ask nobody for a password. */
 static void target_argument(lua_State *lua, const struct run *run, struct address *out) {
     if (lua_type(lua, 1) == LUA_TSTRING) {
         char error[128];
-        if (address_parse(lua_tostring(lua, 1), out, error, sizeof(error)) != ADDRESS_NUMERIC) {
+        if (address_parse(lua_tostring(lua, 1), out, error, sizeof(error)) != ADDRESS_NUMERIC ||
+            out->any.sa_family == AF_UNIX) {
             luaL_error(lua, "net.connect() needs a numeric address such as 127.0.0.1:80, not '%s'",
                        lua_tostring(lua, 1));
         }
@@ -460,8 +469,8 @@ void net_open(struct vm *vm) {
     static const luaL_Reg functions[] = {
         {"connect", net_connect}, {"sleep", net_sleep}, {NULL, NULL}};
     lua_State *lua = vm->lua;
-    lua_pushlightuserdata(lua, &runtime_key);
-    lua_pushlightuserdata(lua, vm->host->runtime);
+    lua_pushlightuserdata(lua, &vm_key);
+    lua_pushlightuserdata(lua, vm);
     lua_rawset(lua, LUA_REGISTRYINDEX);
 
     luaL_newmetatable(lua, HANDLE);

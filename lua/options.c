@@ -4,7 +4,8 @@
  * The schema is the module's `options` table, one entry an option:
  *     path = { type = "string", default = "/" }
  * described for users in docs/policies.md. Every mistake in `with:` is reported, each at its place;
- * a mistake in the schema is the script's error and raised. */
+ * a mistake in the schema is the script's error and raised. The schema is read raw: with metatables
+ * the script would run in between, and could drop the very strings that are being looked at. */
 #include "lua/options.h"
 
 #include <math.h>
@@ -51,6 +52,12 @@ struct checking {
 };
 
 /* ---- the schema ---- */
+
+/* `table` counts from the bottom of the stack. */
+static void push_field(lua_State *lua, int table, const char *field) {
+    lua_pushstring(lua, field);
+    lua_rawget(lua, table);
+}
 
 static int by_name(const void *a, const void *b) {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
@@ -107,7 +114,7 @@ static void check_schema_keys(lua_State *lua, int entry, const char *name) {
 }
 
 static bool limit(lua_State *lua, int entry, const char *key, const char *name, double *out) {
-    lua_getfield(lua, entry, key);
+    push_field(lua, entry, key);
     bool present = !lua_isnil(lua, -1);
     if (present && lua_type(lua, -1) != LUA_TNUMBER) {
         luaL_error(lua, "options.%s: %s must be a number", name, key);
@@ -122,7 +129,7 @@ static struct option read_option(lua_State *lua, const char *name) {
     int entry = lua_gettop(lua);
     struct option option = {.name = name, .of = -1};
     check_schema_keys(lua, entry, name);
-    lua_getfield(lua, entry, "type");
+    push_field(lua, entry, "type");
     int type = type_of(lua, lua_tostring(lua, -1));
     if (type < 0) {
         luaL_error(lua,
@@ -131,7 +138,7 @@ static struct option read_option(lua_State *lua, const char *name) {
                    name);
     }
     option.type = (enum option_type)type;
-    lua_getfield(lua, entry, "of");
+    push_field(lua, entry, "of");
     if (!lua_isnil(lua, -1)) {
         option.of = type_of(lua, lua_tostring(lua, -1));
         if (option.of < 0 || (type != OPTION_LIST && type != OPTION_MAP)) {
@@ -139,9 +146,9 @@ static struct option read_option(lua_State *lua, const char *name) {
                        name);
         }
     }
-    lua_getfield(lua, entry, "required");
+    push_field(lua, entry, "required");
     option.required = lua_toboolean(lua, -1);
-    lua_getfield(lua, entry, "choices");
+    push_field(lua, entry, "choices");
     if (!lua_isnil(lua, -1) && !lua_istable(lua, -1)) {
         luaL_error(lua, "options.%s: choices must be a list", name);
     }
@@ -294,7 +301,7 @@ static void check_choices(struct checking *checking, int entry, const struct val
     int given = lua_gettop(lua);
     struct text known = {0};
     bool found = false;
-    lua_getfield(lua, entry, "choices");
+    push_field(lua, entry, "choices");
     if (lua_istable(lua, -1)) {
         size_t count = lua_objlen(lua, -1);
         for (size_t i = 1; i <= count && !found; i++) {
@@ -351,7 +358,7 @@ static void push_copy(lua_State *lua, int source, int depth) {
 /* The entry is at `entry`. Pushes the default, or nil. */
 static void push_default(lua_State *lua, int entry, const struct option *option) {
     uint64_t milliseconds;
-    lua_getfield(lua, entry, "default");
+    push_field(lua, entry, "default");
     if (option->type == OPTION_DURATION && lua_type(lua, -1) == LUA_TSTRING) {
         if (scalar_duration(lua_tostring(lua, -1), &milliseconds) != SCALAR_OK) {
             luaL_error(lua, "options.%s: the default is no duration such as \"250ms\"",
@@ -409,7 +416,7 @@ static void report_unknown(struct checking *checking, const char *const *names, 
 /* Sets one field of the table at `options` from what is given or the default. */
 static void set_option(struct checking *checking, int schema, int options, const char *name) {
     lua_State *lua = checking->lua;
-    lua_getfield(lua, schema, name);
+    push_field(lua, schema, name);
     int entry = lua_gettop(lua);
     struct option option = read_option(lua, name);
     const struct value *value = given_value(checking->use, name);

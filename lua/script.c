@@ -108,11 +108,10 @@ int state_load_file(lua_State *lua) {
 
 /* ---- loading ---- */
 
+/* Leaves the field on the stack: a metatable may have made the string for this one look. */
 static const char *field_string(lua_State *lua, int table, const char *field) {
     lua_getfield(lua, table, field);
-    const char *value = lua_type(lua, -1) == LUA_TSTRING ? lua_tostring(lua, -1) : NULL;
-    lua_pop(lua, 1); /* the table keeps it alive */
-    return value;
+    return lua_type(lua, -1) == LUA_TSTRING ? lua_tostring(lua, -1) : NULL;
 }
 
 /* The module table is on top of the stack. Raises with what is wrong. */
@@ -133,7 +132,6 @@ static void check_module(lua_State *lua, const struct script *script) {
     if (!lua_isfunction(lua, -1)) {
         luaL_error(lua, "new must be a function(cfg) that returns the instance");
     }
-    lua_settop(lua, module);
     const char *kind = field_string(lua, module, "kind");
     if (kind == NULL || strcmp(kind, wanted) != 0) {
         luaL_error(lua, "this is a %s, but it is used as a %s; kind must be \"%s\"",
@@ -142,6 +140,7 @@ static void check_module(lua_State *lua, const struct script *script) {
     if (field_string(lua, module, "name") == NULL) {
         luaL_error(lua, "name must be a string");
     }
+    lua_settop(lua, module);
 }
 
 /* Under guard_cfunction; argument: the script. */

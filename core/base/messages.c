@@ -55,9 +55,10 @@ void messages_add(struct messages *messages, struct position at, const char *for
     va_start(arguments, format);
     text_vformat(text, format, arguments);
     va_end(arguments);
-    /* One message is one line, whatever a script or a file name put into it. */
+    /* One message is one line that does nothing to a terminal, whatever a script or a file name put
+     * into it. */
     for (size_t i = start; i < text->length; i++) {
-        if (text->bytes[i] == '\n' || text->bytes[i] == '\r') {
+        if (iscntrl((unsigned char)text->bytes[i])) {
             text->bytes[i] = ' ';
         }
     }

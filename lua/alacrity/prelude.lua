@@ -18,7 +18,7 @@ typedef double alacrity_now(void);
 
 local cast, istype, text = ffi.cast, ffi.istype, ffi.string
 local _G, error, pcall, type, tostring, select = _G, error, pcall, type, tostring, select
-local ipairs, pairs, load, concat = ipairs, pairs, load, table.concat
+local getmetatable, ipairs, pairs, load, concat = getmetatable, ipairs, pairs, load, table.concat
 local find, match, sub = string.find, string.match, string.sub
 local floor, random, huge = math.floor, math.random, math.huge
 
@@ -208,7 +208,7 @@ local alacrity = {
     return native_hash(bytes, #bytes)
   end,
 }
-local modules = { alacrity = alacrity } -- what require() answers; the control thread adds its own
+local modules = { alacrity = alacrity } -- require() answers copies; the control thread adds its own
 
 -- ---- environments ------------------------------------------------------------------------------
 
@@ -221,43 +221,45 @@ if host.control then LIBRARIES[#LIBRARIES + 1] = "coroutine" end
 string.dump = nil -- also reachable as ("").dump
 getmetatable("").__metatable = false
 
-local function copied(source)
+--- A copy down to the last plain table: what a script changes in it is changed for that script alone.
+local function copied(value)
+  if type(value) ~= "table" or getmetatable(value) then return value end
   local copy = {}
-  for k, v in pairs(source) do copy[k] = v end
+  for k, v in pairs(value) do copy[k] = copied(v) end
   return copy
 end
 
 local plain = {}
 for _, name in ipairs(GLOBALS) do plain[name] = _G[name] end
-for _, name in ipairs(LIBRARIES) do plain[name] = copied(_G[name]) end
+for _, name in ipairs(LIBRARIES) do plain[name] = _G[name] end
 plain.os = { time = os.time, clock = os.clock, date = os.date }
 
 local load_builtin, load_file = host.load_builtin, host.load_file
 local LOADING = {}
-local sandbox
 
-local library_environment
-local function library_chunk(name)
-  library_environment = library_environment or sandbox()
-  return load_builtin(sub(name, #"alacrity." + 1), library_environment)
-end
-
+--- Everything a script requires is its own: modules from lua.path and those of the library are loaded
+--- in its environment, what prelude and C made is copied.
 local function new_require(env)
-  local own = {} -- modules from lua.path belong to the script that loaded them
+  local loaded = {}
   return function(name)
     if type(name) ~= "string" then error("require() takes the name of a module", 2) end
-    local is_library = find(name, "^alacrity%.") ~= nil
-    local loaded = is_library and modules or own
-    local found = modules[name]
-    if found == nil then found = own[name] end
+    local found = loaded[name]
     if found == LOADING then error("module '" .. name .. "' requires itself", 2) end
     if found ~= nil then return found end
+    if modules[name] ~= nil then
+      loaded[name] = copied(modules[name])
+      return loaded[name]
+    end
     if not match(name, "^[%w_%-]+$") and not match(name, "^[%w_%-][%w_%-%.]*[%w_%-]$")
       or find(name, "..", 1, true) then
       error("'" .. name .. "' is no name of a module; write folder.module", 2)
     end
     local chunk
-    if is_library then chunk = library_chunk(name) else chunk = load_file(name, env) end
+    if find(name, "^alacrity%.") then
+      chunk = load_builtin(sub(name, #"alacrity." + 1), env)
+    else
+      chunk = load_file(name, env)
+    end
     loaded[name] = LOADING
     local ok, value = pcall(chunk, name)
     if not ok then
@@ -271,9 +273,8 @@ local function new_require(env)
 end
 
 --- A fresh environment: nothing in it can reach the machine, or another script's environment.
-function sandbox()
-  local env = {}
-  for k, v in pairs(plain) do env[k] = type(v) == "table" and copied(v) or v end
+local function sandbox()
+  local env = copied(plain)
   env._G = env
   env.print = function(...)
     local parts = {}

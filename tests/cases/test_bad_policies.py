@@ -1,8 +1,8 @@
 """A policy that fails in any way: the pool's fallback answers, it is counted, no session notices."""
 import pytest
 
-from support import (Alacrity, Server, ask, eventually, free_port, refused_politely, serve_name,
-                     web_over)
+from support import (QUESTION, Alacrity, Server, ask, backends, dial, eventually, free_port,
+                     read_all, refused_politely, serve_name, web_over)
 
 SESSIONS = 100
 # `picks` counts from 1; the trial pick of the build is not traffic, so the first is always good.
@@ -51,6 +51,22 @@ def start(body, port, **policy):
     ('return print', BAD),
     ('return setmetatable({}, { __index = function() error("x") end })', BAD),
     ('return coroutine.create(function() end)', ERROR),
+    ('return 1LL', BAD),
+    ('return 0x7fffffffffffffffULL', BAD),
+    ('return 1i', BAD),
+    ('return loadstring("return -1ULL")()', BAD),
+    ('return 0/0', BAD),
+    ('return 1/0', BAD),
+    ('return pool.all', BAD),
+    ('return self.pool', BAD),
+    ('return pool.least', BAD),
+    ('return pool[1].weight', BAD),
+    ('return { pool[1] }', BAD),
+    ('return setmetatable({}, { __index = pool[1] })', BAD),
+    ('return tostring(pool[1])', BAD),
+    ('return pool.least(5)', ERROR),
+    ('return pool:maglev(0/0)', ERROR),
+    ('return pool:min(function() return {} end)', ERROR),
     ('return', NIL),
     ('return nil', NIL),
     ('return nil, "nobody suits"', NIL),
@@ -90,6 +106,54 @@ def test_an_answer_that_became_stale():
         balancer.admin("backend", "drain", "app/a")
         assert {ask(port) for _ in range(20)} == {b"b\n", b"c\n"}
         assert balancer.at_rest()["pools"]["app"][BAD] == 20
+
+
+def test_a_backend_that_a_reload_took_away(black_hole):
+    """A session of the old configuration is still dialling when the backend leaves that its policy
+    kept from before: the retry answers it, that is a bad answer, and the fallback serves."""
+    port, live, leaves = free_port(), Server(serve_name, "b"), Server(serve_name, "c")
+    config = web_over([], port, policy={"script": "./keeps.lua"}, timeouts={"connect": "3s"})
+    config["pools"]["app"]["backends"] = {"a": black_hole, **backends([live, leaves])}
+    config["workers"] = 1
+    script = """
+return { api = 1, kind = "policy", name = "keeps", new = function()
+  return { pick = function(self, ctx, pool)
+    if ctx.attempt > 1 then return self.gone end
+    self.gone = pool.all[3] -- nil in the next configuration, which has no third
+    return pool[1]
+  end }
+end }"""
+    with Alacrity(config, scripts={"keeps.lua": script}) as balancer:
+        with dial(port) as client:
+            client.sendall(QUESTION)
+            eventually(lambda: balancer.backend("a")["active"] == 1, "the session dials")
+            del config["pools"]["app"]["backends"]["c"]
+            balancer.reload(config)
+            assert read_all(client) == b"b\n"
+        pool = balancer.at_rest()["pools"]["app"]
+        assert (pool[BAD], pool["fallbacks_total"], pool["retries_total"]) == (1, 1, 1)
+
+
+def test_a_backend_of_another_pool():
+    """Two pools of one script share its state; each can only answer its own backends."""
+    first, second = free_port(), free_port()
+    config = web_over([Server(serve_name, "a")], first, policy={"script": "./mixes.lua"})
+    config["listeners"]["two"] = {"bind": f"127.0.0.1:{second}", "pool": "other"}
+    config["pools"]["other"] = {**config["pools"]["app"], "backends": backends([Server(serve_name, "b")])}
+    config["workers"] = 1
+    script = """
+local kept = {}
+return { api = 1, kind = "policy", name = "mixes", new = function()
+  return { pick = function(self, ctx, pool)
+    kept[pool.name] = pool[1]
+    return ctx.listener == "two" and kept.app or pool[1]
+  end }
+end }"""
+    with Alacrity(config, scripts={"mixes.lua": script}) as balancer:
+        for _ in range(20):
+            assert (ask(first), ask(second)) == (b"a\n", b"b\n")
+        stats = balancer.at_rest("two")
+        assert (stats["pools"]["app"][BAD], stats["pools"]["other"][BAD]) == (0, 20)
 
 
 def test_the_pool_kept_from_an_earlier_pick():
