@@ -93,6 +93,9 @@ struct scripting {
     struct script_host *(*host_new)(const struct snapshot *snapshot, struct arena *arena,
                                     struct ev_loop *loop, const struct script_post *post,
                                     uint32_t owner, struct messages *messages);
+    /* The owner's thread: the host is in use from now on. Until then its scripts may look at what
+     * is shared, but change nothing. */
+    void (*host_start)(struct script_host *host);
     /* The owner's thread, before it hands the host back to be freed. */
     void (*host_retire)(struct script_host *host);
     void (*host_free)(struct script_host *host);

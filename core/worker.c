@@ -114,6 +114,9 @@ static void take_plan(struct mail *mail, void *owner) {
     for (uint32_t i = 0; i < plan->pool_count; i++) {
         counter_set(&plan->pools[i].row->out_now, 0); /* a new version of the policy */
     }
+    if (plan->host != NULL) {
+        scripting->host_start(plan->host);
+    }
     if (!worker->draining) {
         listener_open_all(plane);
     }

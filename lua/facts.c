@@ -181,6 +181,22 @@ static void push_script(lua_State *lua, const struct facts *facts, uint32_t inde
     }
 }
 
+static void push_shared(lua_State *lua, const struct facts *facts) {
+    lua_createtable(lua, 0, 5);
+    set_count(lua, "entries", facts->shared.entries);
+    set_count(lua, "bytes", facts->shared.bytes);
+    set_count(lua, "limit_bytes", facts->shared.limit_bytes);
+    set_count(lua, "evictions_total", facts->shared.evictions);
+    lua_createtable(lua, (int)facts->dictionary_count, 0);
+    for (uint32_t i = 0; i < facts->dictionary_count; i++) {
+        lua_createtable(lua, 0, 2);
+        set_string(lua, "name", facts->dictionaries[i].name);
+        set_count(lua, "entries", facts->dictionaries[i].entries);
+        lua_rawseti(lua, -2, (int)i + 1);
+    }
+    lua_setfield(lua, -2, "dictionaries");
+}
+
 static void push_facts(lua_State *lua, const struct facts *facts) {
     lua_createtable(lua, 0, 16);
     set_string(lua, "version", ALACRITY_VERSION);
@@ -226,6 +242,9 @@ static void push_facts(lua_State *lua, const struct facts *facts) {
     set_count(lua, "pools", facts->arena_pools);
     set_count(lua, "listeners", facts->arena_listeners);
     lua_setfield(lua, -2, "arena");
+
+    push_shared(lua, facts);
+    lua_setfield(lua, -2, "shared");
 }
 
 /* ---- the function ---- */

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "core/scripting.h"
+#include "lua/library.h"
 #include "lua/policy.h"
 #include "lua/rebuild.h"
 #include "lua/runtime.h"
@@ -50,6 +51,7 @@ static const struct scripting table = {
     .thread_start = watchdog_thread_start,
     .self_test = state_self_test,
     .host_new = vm_host_new,
+    .host_start = library_host_start,
     .host_retire = rebuild_retire,
     .host_free = host_free,
     .policy_new = policy_new,

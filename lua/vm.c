@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "lua/guard.h"
+#include "lua/library.h"
 #include "lua/rebuild.h"
 #include "lua/runtime.h"
 #include "lua/state.h"
@@ -102,6 +103,7 @@ static void push_prelude_arguments(lua_State *lua, struct vm *vm) {
     lua_pushstring(lua, cdef_text);
     lua_setfield(lua, -2, "cdef");
     set_pointer(lua, "natives", &view_natives);
+    library_push(vm, lua);
     set_pointer(lua, "now", (const void *)(uintptr_t)now_seconds);
     set_states(lua);
     set_failures(lua);
@@ -188,6 +190,7 @@ static void vm_free(struct vm *vm) {
 
 static bool open_lua(struct vm *vm, char *error, size_t error_bytes) {
     vm->lost = false;
+    vm->library.stage = ALACRITY_BUILDING;
     vm->handler_ref = vm->prelude_ref = LUA_NOREF;
     memory_bound = &vm->memory;
     vm->lua = luaL_newstate();
@@ -227,6 +230,7 @@ struct vm *state_new(struct script_host *host, const char *path, const char *nam
         return NULL;
     }
     vm->host = host;
+    vm->library.shared = host->arena != NULL ? arena_shared(host->arena) : NULL;
     if (host->snapshot != NULL) {
         vm->memory.cap_bytes = (size_t)host->snapshot->lua.memory_bytes;
         vm->pick_budget_us = budget_us(host->snapshot->lua.pick_budget_ms, 10);

@@ -146,6 +146,22 @@ static bool collect_workers(const struct control *control, struct facts *facts) 
     return true;
 }
 
+static bool collect_shared(const struct control *control, struct facts *facts) {
+    struct shared *shared = arena_shared(control->arena);
+    uint32_t count = shared_dictionary_count(shared);
+    shared_usage(shared, &facts->shared);
+    facts->dictionaries = array_new(count, sizeof(*facts->dictionaries));
+    if (facts->dictionaries == NULL) {
+        return false;
+    }
+    facts->dictionary_count = count;
+    for (uint32_t i = 0; i < count; i++) {
+        facts->dictionaries[i].name = shared_dictionary_name(shared, i);
+        facts->dictionaries[i].entries = shared_count(shared, i);
+    }
+    return true;
+}
+
 struct facts *facts_collect(struct control *control) {
     struct facts *facts = calloc(1, sizeof(*facts));
     if (facts == NULL) {
@@ -160,7 +176,7 @@ struct facts *facts_collect(struct control *control) {
     facts->log_dropped = log_dropped();
     facts->draining = control->draining;
     arena_usage(control->arena, &facts->arena_slots, &facts->arena_pools, &facts->arena_listeners);
-    bool complete = collect_workers(control, facts);
+    bool complete = collect_workers(control, facts) && collect_shared(control, facts);
     if (complete && control->plan != NULL) {
         facts->configuration = control->plan->snapshot->number;
         complete = collect_pools(control, facts) && collect_listeners(control, facts) &&
@@ -184,5 +200,6 @@ void facts_free(struct facts *facts) {
     free(facts->listeners);
     free(facts->workers);
     free(facts->scripts);
+    free(facts->dictionaries);
     free(facts);
 }

@@ -1,9 +1,11 @@
-/* The shared memory that holds slots, facts of pools and listeners, and counter rows; and the
- * builder's books about it (names, free entries), which are private memory.
+/* The shared memory that holds slots, facts of pools and listeners, counter rows, and the scripts'
+ * shared dictionaries; and the builder's books about it (names, free entries), which are private
+ * memory.
  *
  * Layout of the memfd: slots | pool facts | listener facts | rows of worker 0 | rows of worker 1
- * ... Rows are grouped by worker, so that a worker that never runs costs no memory. Reading an
- * untouched page of a memfd allocates it, therefore only rows below `workers` are ever looked at.
+ * ... | shared. Rows are grouped by worker, so that a worker that never runs costs no memory.
+ * Reading an untouched page of a memfd allocates it, therefore only rows below `workers` are ever
+ * looked at.
  *
  * Taking, giving and sweeping run on the builder; everything else on any thread. */
 #include "pool/arena.h"
@@ -16,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/address.h"
+#include "pool/shared.h"
 
 /* Where the parts begin. Each is a multiple of a page long. */
 #define SLOTS_BYTES ((size_t)ARENA_SLOTS * sizeof(struct slot))
@@ -28,7 +31,7 @@
 #define POOLS_OFFSET SLOTS_BYTES
 #define LISTENERS_OFFSET (POOLS_OFFSET + POOLS_BYTES)
 #define ROWS_OFFSET (LISTENERS_OFFSET + LISTENERS_BYTES)
-#define ARENA_BYTES (ROWS_OFFSET + ARENA_WORKERS * WORKER_BYTES)
+#define SHARED_OFFSET (ROWS_OFFSET + ARENA_WORKERS * WORKER_BYTES)
 
 _Static_assert(SLOTS_BYTES % 4096 == 0 && POOLS_BYTES % 4096 == 0 && LISTENERS_BYTES % 4096 == 0,
                "parts begin on pages");
@@ -49,7 +52,9 @@ struct book {
 
 struct arena {
     char *memory;
+    size_t bytes;
     int descriptor;
+    struct shared *shared;
     _Atomic uint32_t workers; /* rows [0, workers) were ever in use; writer: control */
     struct book slots, pools, listeners;
 };
@@ -171,6 +176,10 @@ struct pool_facts *arena_slot_pool(struct arena *arena, const struct slot *slot)
     return pools_of(arena) + atomic_load_explicit(&slot->pool_facts, memory_order_relaxed);
 }
 
+struct shared *arena_shared(const struct arena *arena) {
+    return arena->shared;
+}
+
 /* ---- life ---- */
 
 struct arena *arena_new(char *error, size_t error_bytes) {
@@ -180,16 +189,17 @@ struct arena *arena_new(char *error, size_t error_bytes) {
         return NULL;
     }
     arena->memory = MAP_FAILED;
+    arena->bytes = SHARED_OFFSET + shared_bytes();
     arena->descriptor = memfd_create("alacrity-arena", MFD_CLOEXEC);
-    if (arena->descriptor < 0 || ftruncate(arena->descriptor, (off_t)ARENA_BYTES) != 0) {
+    if (arena->descriptor < 0 || ftruncate(arena->descriptor, (off_t)arena->bytes) != 0) {
         snprintf(error, error_bytes, "shared memory for counters: %s", strerror(errno));
         arena_free(arena);
         return NULL;
     }
-    arena->memory = mmap(NULL, ARENA_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
+    arena->memory = mmap(NULL, arena->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
                          arena->descriptor, 0);
     if (arena->memory == MAP_FAILED) {
-        snprintf(error, error_bytes, "mapping %zu MiB for counters: %s", ARENA_BYTES >> 20,
+        snprintf(error, error_bytes, "mapping %zu MiB for counters: %s", arena->bytes >> 20,
                  strerror(errno));
         arena_free(arena);
         return NULL;
@@ -200,6 +210,7 @@ struct arena *arena_new(char *error, size_t error_bytes) {
         arena_free(arena);
         return NULL;
     }
+    arena->shared = shared_start(arena->memory + SHARED_OFFSET);
     return arena;
 }
 
@@ -211,7 +222,7 @@ void arena_free(struct arena *arena) {
     book_free(&arena->pools);
     book_free(&arena->listeners);
     if (arena->memory != MAP_FAILED) {
-        munmap(arena->memory, ARENA_BYTES);
+        munmap(arena->memory, arena->bytes);
     }
     if (arena->descriptor >= 0) {
         close(arena->descriptor);

@@ -4,7 +4,7 @@ local format = require "alacrity.format"
 
 local ROOT = format.order { "version", "configuration", "now_ms", "uptime_ms", "draining", "watchdog",
   "reloads_total", "reloads_failed_total", "log_dropped_total", "listeners", "pools", "workers",
-  "scripts", "arena" }
+  "scripts", "arena", "shared" }
 local LISTENER = format.order { "bind", "pool", "service", "max_sessions", "sessions_active",
   "sessions_total", "bytes_in_total", "bytes_out_total", "ended" }
 local POOL = format.order { "policy", "fallback", "check", "retries", "sessions_active",
@@ -22,6 +22,10 @@ local WORKER = format.order { "index", "sessions", "heartbeat_age_ms", "lua_memo
 local SCRIPT = format.order { "kind", "name", "path", "pool", "version", "state", "calls_total",
   "errors_total", "overruns_total", "bad_answers_total", "nil_answers_total", "fallbacks_total", "memory_bytes",
   "last_error" }
+
+local SHARED = format.order { "entries", "bytes", "limit_bytes", "evictions_total",
+  "dictionaries" }
+local DICTIONARY = format.order { "entries" }
 
 -- A list of things with names as one object from name to thing, in the list's order.
 local function by_name(list, order)
@@ -46,5 +50,7 @@ return function(facts)
   facts.pools = by_name(facts.pools, POOL)
   facts.workers = all(facts.workers, WORKER)
   facts.scripts = all(facts.scripts, SCRIPT)
+  facts.shared.dictionaries = by_name(facts.shared.dictionaries, DICTIONARY)
+  setmetatable(facts.shared, SHARED)
   return format.json(setmetatable(facts, ROOT)) .. "\n"
 end

@@ -106,6 +106,18 @@ local SCRIPT = {
     "memory_bytes" },
 }
 
+local SHARED = {
+  { "shared_bytes", "gauge", "Memory of all shared dictionaries.", "bytes" },
+  { "shared_limit_bytes", "gauge", "Most memory of all shared dictionaries (lua.shared).",
+    "limit_bytes" },
+  { "shared_evictions_total", "counter", "Entries that had to make room for others.",
+    "evictions_total" },
+}
+
+local DICTIONARY = {
+  { "shared_entries", "gauge", "Entries of the shared dictionary.", "entries" },
+}
+
 -- Every series of one family stands together: items inside, families outside.
 local function head(out, name, kind, help)
   out[#out + 1] = "# HELP " .. name .. " " .. help .. "\n# TYPE " .. name .. " " .. kind .. "\n"
@@ -201,5 +213,10 @@ return function(facts)
     return 'kind="' .. label(script.kind) .. '",script="' .. label(script.path or script.name)
       .. '",pool="' .. label(script.pool or "") .. '"'
   end))
+  write_families(out, SHARED, { facts.shared }, { " " })
+  write_families(out, DICTIONARY, facts.shared.dictionaries,
+    labels_of(facts.shared.dictionaries, function(dictionary)
+      return 'dictionary="' .. label(dictionary.name) .. '"'
+    end))
   return table.concat(out)
 end

@@ -107,7 +107,9 @@ function canned.site()
       script("service", "stats", { calls_total = 300, errors_total = 1, memory_bytes = 183204,
         last_error = "page.lua:12: attempt to index a nil value (field '?')" }),
     },
-    arena = { slots = 7, pools = 2, listeners = 3 } }
+    arena = { slots = 7, pools = 2, listeners = 3 },
+    shared = { entries = 1205, bytes = 88220, limit_bytes = 16777216, evictions_total = 3,
+      dictionaries = { { name = "clients", entries = 1200 }, { name = "flags", entries = 5 } } } }
 end
 
 --- Names and texts as nasty as they come.
@@ -121,6 +123,7 @@ function canned.hostile()
   facts.pools[1].backends[1].name = evil
   local s = facts.scripts[1]
   s.name, s.path, s.pool, s.last_error = evil, evil, evil, evil
+  facts.shared.dictionaries[1].name = evil
   return facts
 end
 

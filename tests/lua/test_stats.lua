@@ -72,6 +72,7 @@ for p in d["pools"].values():
             assert k in b, k
 if d["configuration"]:
     assert isinstance(d["scripts"], list) and len(d["scripts"]) == 4
+    assert d["shared"]["dictionaries"]["flags"] == {"entries": 5} and d["shared"]["entries"] == 1205
     assert list(d["pools"])[1] == "postgres" and len(d["pools"]["postgres"]["backends"]) == 2
 ']==]
 for name, make in pairs(variants) do
@@ -130,6 +131,8 @@ for _, line in ipairs {
   'alacrity_listener_sessions_ended_total{listener="web",reason="client_reset"} 3981',
   'alacrity_listener_out_bytes_total{listener="web"} 1234567890123',
   "alacrity_configuration_number 3",
+  'alacrity_shared_entries{dictionary="clients"} 1200',
+  "alacrity_shared_evictions_total 3",
 } do
   check(metrics:find("\n" .. line .. "\n", 1, true), "missing: " .. line)
 end

@@ -1,0 +1,47 @@
+/* The parts of the scripts' library that need C: they are Lua files of their own, run by
+ * prelude.lua in every new state, which call native functions through ffi.
+ *
+ * Such a function is called by machine code of the state, on the thread that owns it, and is not
+ * left by the watchdog (watchdog.h): it may hold a lock for a moment. It must not call Lua. */
+#include "lua/library.h"
+
+#include "lua/state.h"
+
+static const char *const parts[] = {"shared"};
+#define PARTS (int)(sizeof(parts) / sizeof(parts[0]))
+
+static void push_part(lua_State *lua, const char *part) {
+    size_t length = 0;
+    const char *name = lua_pushfstring(lua, "inner/%s", part);
+    const char *text = vm_builtin("alacrity", name, &length);
+    const char *chunk_name = lua_pushfstring(lua, "@alacrity.%s", part);
+    if (text == NULL) {
+        luaL_error(lua, "alacrity.%s is not built in", part);
+    } else if (luaL_loadbufferx(lua, text, length, chunk_name, "t") != 0) {
+        lua_error(lua);
+    }
+    lua_replace(lua, -3);
+    lua_pop(lua, 1);
+}
+
+static void set_pointer(lua_State *lua, const char *field, const void *pointer) {
+    lua_pushlightuserdata(lua, (void *)(uintptr_t)pointer);
+    lua_setfield(lua, -2, field);
+}
+
+void library_push(struct vm *vm, lua_State *lua) {
+    set_pointer(lua, "library", &vm->library);
+    set_pointer(lua, "shared", &shared_natives);
+    lua_createtable(lua, PARTS, 0);
+    for (int i = 0; i < PARTS; i++) {
+        push_part(lua, parts[i]);
+        lua_rawseti(lua, -2, i + 1);
+    }
+    lua_setfield(lua, -2, "parts");
+}
+
+void library_host_start(struct script_host *host) {
+    for (struct vm *vm = host->states; vm != NULL; vm = vm->next) {
+        vm->library.stage = ALACRITY_LIVE;
+    }
+}
