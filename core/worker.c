@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "pool/metrics.h"
 #include "session/session.h"
 #include "worker_control.h"
 
@@ -116,6 +117,8 @@ static void take_plan(struct mail *mail, void *owner) {
     }
     if (plan->host != NULL) {
         scripting->host_start(plan->host);
+    } else {
+        metrics_clear_gauges(plane->arena, worker->index);
     }
     if (!worker->draining) {
         listener_open_all(plane);

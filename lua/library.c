@@ -6,8 +6,9 @@
 #include "lua/library.h"
 
 #include "lua/state.h"
+#include "pool/arena.h"
 
-static const char *const parts[] = {"shared"};
+static const char *const parts[] = {"shared", "metrics"};
 #define PARTS (int)(sizeof(parts) / sizeof(parts[0]))
 
 static void push_part(lua_State *lua, const char *part) {
@@ -29,9 +30,20 @@ static void set_pointer(lua_State *lua, const char *field, const void *pointer) 
     lua_setfield(lua, -2, field);
 }
 
+void library_init(struct vm *vm) {
+    const struct script_host *host = vm->host;
+    vm->library.arena = host->arena;
+    vm->library.row = host->owner;
+    vm->library.shared = host->arena != NULL ? arena_shared(host->arena) : NULL;
+}
+
 void library_push(struct vm *vm, lua_State *lua) {
     set_pointer(lua, "library", &vm->library);
     set_pointer(lua, "shared", &shared_natives);
+    set_pointer(lua, "metrics", &metric_natives);
+    lua_pushlightuserdata(lua, vm);
+    lua_pushcclosure(lua, library_open_metric, 1);
+    lua_setfield(lua, -2, "open_metric");
     lua_createtable(lua, PARTS, 0);
     for (int i = 0; i < PARTS; i++) {
         push_part(lua, parts[i]);

@@ -230,7 +230,7 @@ struct vm *state_new(struct script_host *host, const char *path, const char *nam
         return NULL;
     }
     vm->host = host;
-    vm->library.shared = host->arena != NULL ? arena_shared(host->arena) : NULL;
+    library_init(vm);
     if (host->snapshot != NULL) {
         vm->memory.cap_bytes = (size_t)host->snapshot->lua.memory_bytes;
         vm->pick_budget_us = budget_us(host->snapshot->lua.pick_budget_ms, 10);
@@ -280,6 +280,7 @@ void vm_host_free(struct script_host *host) {
         host->states = vm->next;
         vm_free(vm);
     }
+    library_host_free(host);
     free(host);
 }
 

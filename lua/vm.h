@@ -17,6 +17,7 @@
 #include "core/scripting.h"
 #include "lua/memory.h"
 #include "lua/watchdog.h"
+#include "pool/metrics.h"
 
 #define LUA_TCDATA 10 /* lua_type() of an ffi object; lua.h has no name for it */
 
@@ -69,6 +70,7 @@ struct script_host {
     struct ev_loop *loop;           /* control's; NULL for workers */
     struct script *scripts;         /* loaded scripts, list, newest first; see vm.c */
     struct policy *policies;        /* all of the host, list; see policy.c */
+    uint64_t metrics[METRICS / 64]; /* which it refers to, a bit each; see metrics.c */
     void *runtime;                  /* coroutine runtime of control's host (lua/runtime.c) */
 };
 

@@ -11,6 +11,7 @@
 #include "base/mailbox.h"
 #include "config/snapshot.h"
 #include "pool/arena.h"
+#include "pool/metrics.h"
 #include "pool/shared.h"
 #include "scripting.h"
 
@@ -145,6 +146,8 @@ struct facts {
     struct shared_usage shared; /* of all dictionaries */
     uint32_t dictionary_count;
     struct facts_dictionary *dictionaries;
+    uint32_t metric_count; /* of scripts */
+    struct metric_sum *metrics;
 };
 /* NULL: out of memory. Freed by facts_free. */
 struct facts *facts_collect(struct control *control) __attribute__((warn_unused_result));

@@ -25,7 +25,9 @@
 #define ARENA_CONTROL_ROW (ARENA_WORKERS - 1)
 
 struct arena;
-struct shared; /* pool/shared.h */
+struct shared;  /* pool/shared.h */
+struct metrics; /* pool/metrics.h */
+struct metric_row;
 
 struct arena *arena_new(char *error, size_t error_bytes) __attribute__((warn_unused_result));
 void arena_free(struct arena *arena);
@@ -56,6 +58,11 @@ struct slot *arena_slot(struct arena *arena, uint32_t id); /* id must be below A
 /* The slot that begins exactly at `candidate`, or NULL. Compares only, reads nothing. */
 struct slot *arena_slot_at(const struct arena *arena, const void *candidate);
 struct pool_facts *arena_slot_pool(struct arena *arena, const struct slot *slot);
+/* The table of the scripts' metrics, and the values of one thread, METRICS of them. */
+struct metrics *arena_metrics(const struct arena *arena);
+struct metric_row *arena_metric_rows(const struct arena *arena, uint32_t worker);
+/* Did this row ever count? Others must not be looked at, as that would cost memory. */
+bool arena_row_is_used(const struct arena *arena, uint32_t worker);
 /* The scripts' dictionaries; any thread. */
 struct shared *arena_shared(const struct arena *arena);
 

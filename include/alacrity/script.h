@@ -97,7 +97,9 @@ struct alacrity_natives {
 /* ---- the library's own: lua/alacrity/inner/ only ---- */
 struct alacrity_library { /* one for each Lua state; lua/library.c */
     uint32_t stage;
+    uint32_t row; /* of the thread's metrics in the arena */
     void *shared; /* struct shared; NULL: none here */
+    void *arena;  /* struct arena; NULL: none here */
 };
 
 /* What a shared dictionary answers (core/pool/shared.h). */
@@ -127,6 +129,11 @@ struct alacrity_shared_natives {
     double (*ttl)(const struct alacrity_library *library, uint32_t dictionary, const char *key,
                   uint32_t length, double number); /* infinite: for good; -1: there is none */
     uint32_t (*count)(const struct alacrity_library *library, uint32_t dictionary);
+};
+struct alacrity_metric_natives {
+    void (*add)(const struct alacrity_library *library, uint32_t id, double amount);
+    void (*set)(const struct alacrity_library *library, uint32_t id, double value);
+    void (*observe)(const struct alacrity_library *library, uint32_t id, double value);
 };
 /* cdef end */
 

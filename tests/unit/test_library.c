@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "lua/watchdog.h"
+#include "pool/metrics.h"
 #include "pool/shared.h"
 #include "script_fixture.h"
 #include "suite.h"
@@ -225,6 +226,178 @@ START_TEST(it_works_without_the_jit) {
 }
 END_TEST
 
+/* ---- counters, gauges, histograms ---- */
+
+/* Of the series of that name, or -1. */
+static double shown(const char *name, uint32_t value) {
+    struct metric_sum sum;
+    for (uint32_t i = 0; i < METRICS; i++) {
+        if (metrics_sum(f.arena, i, &sum) && strcmp(sum.metric.name, name) == 0) {
+            return sum.values[value];
+        }
+    }
+    return -1;
+}
+
+#define MAKE_THREE                                                                                 \
+    "local hits = alacrity.counter('hits', 'Hits.')\n"                                             \
+    "local size = alacrity.gauge('size', nil, {zone = 'a', kind = 'x'})\n"                         \
+    "local wait = alacrity.histogram('wait_seconds', {0.1, 1}, 'Waiting.')"
+
+START_TEST(what_a_script_counts_is_seen) {
+    struct policy *policy =
+        policy_of(&f, MAKE_THREE,
+                  "hits:add() hits:add(2.5) size:set(7) size:add(-0.5) wait:observe(0.05)\n"
+                  "wait:observe(5) if ctx.attempt == 2 then hits:add(1) end");
+    ck_assert_msg(policy != NULL, "%s", fixture_said(&f));
+    arena_use_workers(f.arena, 1);
+    scripting->host_start(f.host);
+    for (int i = 0; i < 1000; i++) { /* often enough for the JIT */
+        ck_assert_msg(ask(policy) == PICK_BACKEND, "%s", last_error());
+    }
+    ck_assert_double_eq(shown("hits", 0), 3500);
+    ck_assert_double_eq(shown("size", 0), 6.5);
+    ck_assert_double_eq(shown("wait_seconds", 0), 1000);
+    ck_assert_double_eq(shown("wait_seconds", 1), 0);
+    ck_assert_double_eq(shown("wait_seconds", 2), 1000);
+    ck_assert(fabs(shown("wait_seconds", 3) - 5050) < 1e-6);
+    struct metric_sum sum;
+    ck_assert(metrics_sum(f.arena, 1, &sum));
+    ck_assert_str_eq(sum.metric.labels[0].name, "kind"); /* sorted */
+    ck_assert_str_eq(sum.metric.labels[1].value, "a");
+}
+END_TEST
+
+START_TEST(a_trial_is_not_counted) {
+    struct policy *policy =
+        fixture_policy(&f, fixture_script(&f, "local hits = require('alacrity').counter('hits')\n"
+                                              "return {api = 1, kind = 'policy', name = 'mine',\n"
+                                              "new = function() return {pick = function(_, _, p)\n"
+                                              "hits:add() return p[1] end} end}"));
+    ck_assert_msg(policy != NULL, "%s", fixture_said(&f));
+    arena_use_workers(f.arena, 1);
+    ck_assert_double_eq(shown("hits", 0), 0);
+    scripting->host_start(f.host);
+    (void)ask(policy);
+    ck_assert_double_eq(shown("hits", 0), 1);
+}
+END_TEST
+
+START_TEST(the_next_version_counts_on) {
+    arena_use_workers(f.arena, 1);
+    for (int version = 1; version <= 3; version++) {
+        struct script_host *previous = f.host;
+        f.host = scripting->host_new(&f.snapshot, f.arena, NULL, NULL, 0, &f.messages);
+        struct policy *policy =
+            policy_of(&f, MAKE_THREE " hits = alacrity.counter('hits')", "hits:add(1)");
+        ck_assert_msg(policy != NULL, "%s", fixture_said(&f));
+        scripting->host_start(f.host);
+        scripting->host_free(previous);
+        arena_sweep(f.arena);
+        (void)ask(policy);
+        ck_assert_double_eq(shown("hits", 0), version);
+        ck_assert_uint_eq(metrics_count(f.arena), 3);
+    }
+    scripting->host_free(f.host);
+    arena_sweep(f.arena);
+    ck_assert_uint_eq(metrics_count(f.arena), 0);
+    f.host = scripting->host_new(&f.snapshot, f.arena, NULL, NULL, 0, &f.messages);
+}
+END_TEST
+
+static const struct {
+    const char *head, *message;
+} bad_metrics[] = {
+    {"alacrity.counter()", "alacrity.counter(): the name must be a string"},
+    {"alacrity.gauge({})", "alacrity.gauge(): the name must be a string"},
+    {"alacrity.counter('Bad')", "alacrity.counter(): a name consists of a-z, 0-9 and _"},
+    {"alacrity.counter('calls')", "the name belongs to Alacrity itself"},
+    {"alacrity.counter('x_total')", "a name does not end with _total"},
+    {"alacrity.counter('x', 5)", "help is a string of at most 127 bytes"},
+    {"alacrity.counter('x', ('h'):rep(128))", "help is a string of at most 127 bytes"},
+    {"alacrity.counter('x', nil, 'zone')", "labels must be a table"},
+    {"alacrity.counter('x', nil, {'zone'})", "labels must be a table"},
+    {"alacrity.counter('x', nil, {le = 'a'})", "no label is called le"},
+    {"alacrity.counter('x', nil, {zone = 5})", "the value of a label is a string"},
+    {"alacrity.counter('x', nil, {zone = ('v'):rep(64)})", "the value of a label is a string"},
+    {"alacrity.counter('x', nil, {a='', b='', c='', d='', e=''})", "at most 4 labels"},
+    {"alacrity.histogram('x')", "buckets must be a list"},
+    {"alacrity.histogram('x', {})", "buckets must be a list"},
+    {"alacrity.histogram('x', {1, 1})", "buckets must be a list"},
+    {"alacrity.histogram('x', {2, 1})", "buckets must be a list"},
+    {"alacrity.histogram('x', {1, 0/0})", "buckets must be a list"},
+    {"alacrity.histogram('x', {'1'})", "buckets must be a list"},
+    {"local t = {} for i = 1, 31 do t[i] = i end alacrity.histogram('x', t)",
+     "buckets must be a list"},
+    {"alacrity.counter('x') alacrity.gauge('x')",
+     "alacrity.gauge(): there is a counter of this name already"},
+    {"alacrity.counter('x', '', {a = ''}) alacrity.counter('x')", "with other labels"},
+    {"alacrity.histogram('x', {1}) alacrity.histogram('x', {2})", "with other buckets"},
+    {"for i = 1, 600 do alacrity.counter('c' .. i) end", "at most 512 series are kept"},
+    {"alacrity.counter('x'):add(1)", "a script counts only when it serves"},
+    {"alacrity.gauge('x'):set(1)", "a script counts only when it serves"},
+    {"alacrity.histogram('x', {1}):observe(1)", "a script counts only when it serves"},
+};
+
+START_TEST(bad_metrics_are_refused_with_their_line) {
+    char head[512], expected[512];
+    for (int in_new = 0; in_new < 2; in_new++) {
+        messages_free(&f.messages);
+        f.messages = (struct messages){0};
+        snprintf(head, sizeof(head),
+                 "local alacrity = require 'alacrity'\n%s\nreturn {api = 1, kind = 'policy',\n"
+                 "name = 'mine', new = function()\n%s\nend}",
+                 in_new ? "" : bad_metrics[_i].head, in_new ? bad_metrics[_i].head : "");
+        ck_assert_ptr_null(fixture_policy(&f, fixture_script(&f, head)));
+        snprintf(expected, sizeof(expected), "./mine.lua:%d: ", in_new ? 5 : 2);
+        fixture_assert_says(&f, expected);
+        fixture_assert_says(&f, bad_metrics[_i].message);
+    }
+}
+END_TEST
+
+static const struct {
+    const char *body, *message;
+} bad_counts[] = {
+    {"hits:add(-1)", "takes a number that is not negative"},
+    {"hits:add(0/0)", "takes a number that is not negative"},
+    {"hits:add(math.huge)", "takes a number that is not negative"},
+    {"hits:add('1')", "takes a number that is not negative"},
+    {"hits.add(1)", "with a colon"},
+    {"hits.add(size, 1)", "with a colon"},
+    {"size:set()", "takes a number"},
+    {"size:set(0/0)", "takes a number"},
+    {"size:add({})", "takes a number"},
+    {"size.set(hits, 1)", "with a colon"},
+    {"wait:observe('x')", "takes a number"},
+    {"wait.observe(pool, 1)", "with a colon"},
+    {"hits.id = 3", ""},
+    {"hits:set(3)", ""},
+    {"alacrity.counter('late')", "write it at the top of the script or in `new`"},
+    {"alacrity.histogram('late', {1})", "write it at the top of the script or in `new`"},
+};
+
+START_TEST(bad_counts_are_told_with_their_line) {
+    struct policy *policy = policy_of(&f,
+                                      "local hits, size, wait = alacrity.counter('hits'), "
+                                      "alacrity.gauge('size'), alacrity.histogram('w', {1})",
+                                      bad_counts[_i].body);
+    ck_assert_msg(policy != NULL, "%s", fixture_said(&f));
+    scripting->host_start(f.host);
+    ck_assert_int_eq(ask(policy), PICK_ERROR);
+    ck_assert_msg(strstr(last_error(), "./mine.lua:" BODY_LINE ": ") == last_error() &&
+                      strstr(last_error(), bad_counts[_i].message) != NULL,
+                  "%s", last_error());
+}
+END_TEST
+
+START_TEST(none_is_made_in_the_trial) {
+    ck_assert_ptr_null(fixture_pick(&f, "require('alacrity').counter('late') return pool[1]"));
+    fixture_assert_says(&f, "write it at the top of the script or in `new`");
+    ck_assert_uint_eq(metrics_count(f.arena), 0);
+}
+END_TEST
+
 /* ---- stopped in the middle of it ---- */
 
 static const char *const endless[] = {
@@ -293,6 +466,14 @@ int main(void) {
     tcase_add_test(tests, a_trial_is_answered_but_changes_nothing);
     tcase_add_test(tests, states_see_the_same_and_a_new_state_finds_it);
     tcase_add_test(tests, it_works_without_the_jit);
+    tcase_add_test(tests, what_a_script_counts_is_seen);
+    tcase_add_test(tests, a_trial_is_not_counted);
+    tcase_add_test(tests, the_next_version_counts_on);
+    tcase_add_loop_test(tests, bad_metrics_are_refused_with_their_line, 0,
+                        sizeof(bad_metrics) / sizeof(bad_metrics[0]));
+    tcase_add_loop_test(tests, bad_counts_are_told_with_their_line, 0,
+                        sizeof(bad_counts) / sizeof(bad_counts[0]));
+    tcase_add_test(tests, none_is_made_in_the_trial);
     if (watchdog_is_proven()) {
         tcase_add_test(tests, a_script_stopped_in_it_leaves_no_lock_behind);
     }
