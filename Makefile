@@ -25,7 +25,7 @@ LIBS := -lev $(LUA_LIBS) $(YAML_LIBS) -lm
 
 CORE_SOURCES := $(filter-out core/main.c,$(wildcard core/*.c core/*/*.c))
 LUA_SOURCES  := $(wildcard lua/*.c)
-SCRIPTS      := $(wildcard scripts/*/*.lua lua/alacrity/*.lua)
+SCRIPTS      := $(wildcard scripts/*/*.lua lua/alacrity/*.lua lua/alacrity/inner/*.lua)
 OBJECTS      := $(patsubst %.c,$(BUILD)/%.o,$(CORE_SOURCES) $(LUA_SOURCES)) $(BUILD)/builtin.o
 BINARY       := $(BUILD)/alacrity
 UNIT_TESTS   := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))

@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "pool/metrics.h"
 #include "session/session.h"
 #include "worker_control.h"
 
@@ -122,6 +123,11 @@ static void take_plan(struct mail *mail, void *owner) {
     plane->plan = plan;
     forget_gauges(plan); /* a new version of the policy */
     show_memory(worker);
+    if (plan->host != NULL) {
+        scripting->host_start(plan->host);
+    } else {
+        metrics_clear_gauges(plane->arena, worker->index);
+    }
     if (!worker->draining) {
         listener_open_all(plane);
     }
@@ -180,6 +186,10 @@ static void install(struct mail *mail, void *owner) {
         forget_shadow_counts(worker, pool);
     } else {
         counter_set(&pool->row->out_now, 0);
+    }
+    if (install->action != INSTALL_SHADOW && place->host != NULL) {
+        scripting->host_start(
+            place->host); /* a shadow may look at what is shared, but not change it */
     }
     retire_place(&replaced);
     install->place = replaced;

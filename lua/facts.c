@@ -224,6 +224,60 @@ static void push_script(lua_State *lua, const struct facts *facts, uint32_t inde
     }
 }
 
+static void push_shared(lua_State *lua, const struct facts *facts) {
+    lua_createtable(lua, 0, 5);
+    set_count(lua, "entries", facts->shared.entries);
+    set_count(lua, "bytes", facts->shared.bytes);
+    set_count(lua, "limit_bytes", facts->shared.limit_bytes);
+    set_count(lua, "evictions_total", facts->shared.evictions);
+    lua_createtable(lua, (int)facts->dictionary_count, 0);
+    for (uint32_t i = 0; i < facts->dictionary_count; i++) {
+        lua_createtable(lua, 0, 2);
+        set_string(lua, "name", facts->dictionaries[i].name);
+        set_count(lua, "entries", facts->dictionaries[i].entries);
+        lua_rawseti(lua, -2, (int)i + 1);
+    }
+    lua_setfield(lua, -2, "dictionaries");
+}
+
+/* A histogram's buckets become cumulative, as everybody shows them; the last is all of them. */
+static void push_histogram(lua_State *lua, const struct metric_sum *sum) {
+    double count = 0;
+    lua_createtable(lua, (int)sum->metric.bound_count, 0);
+    for (uint32_t i = 0; i < sum->metric.bound_count; i++) {
+        count += sum->values[i];
+        lua_createtable(lua, 0, 2);
+        set_number(lua, "le", sum->metric.bounds[i]);
+        set_number(lua, "count", count);
+        lua_rawseti(lua, -2, (int)i + 1);
+    }
+    lua_setfield(lua, -2, "buckets");
+    set_number(lua, "count", count + sum->values[sum->metric.bound_count]);
+    set_number(lua, "sum", sum->values[sum->metric.bound_count + 1]);
+}
+
+static void push_metric(lua_State *lua, const struct metric_sum *sum) {
+    static const char *const kinds[] = {"counter", "gauge", "histogram"};
+    const struct metric *metric = &sum->metric;
+    lua_createtable(lua, 0, 7);
+    set_string(lua, "name", metric->name);
+    set_string(lua, "kind", kinds[metric->kind]);
+    set_string(lua, "help", metric->help);
+    lua_createtable(lua, (int)metric->label_count, 0);
+    for (uint32_t i = 0; i < metric->label_count; i++) {
+        lua_createtable(lua, 0, 2);
+        set_string(lua, "name", metric->labels[i].name);
+        set_string(lua, "value", metric->labels[i].value);
+        lua_rawseti(lua, -2, (int)i + 1);
+    }
+    lua_setfield(lua, -2, "labels");
+    if (metric->kind == METRIC_HISTOGRAM) {
+        push_histogram(lua, sum);
+    } else {
+        set_number(lua, "value", sum->values[0]);
+    }
+}
+
 static void push_facts(lua_State *lua, const struct facts *facts) {
     lua_createtable(lua, 0, 16);
     set_string(lua, "version", ALACRITY_VERSION);
@@ -269,6 +323,16 @@ static void push_facts(lua_State *lua, const struct facts *facts) {
     set_count(lua, "pools", facts->arena_pools);
     set_count(lua, "listeners", facts->arena_listeners);
     lua_setfield(lua, -2, "arena");
+
+    push_shared(lua, facts);
+    lua_setfield(lua, -2, "shared");
+
+    lua_createtable(lua, (int)facts->metric_count, 0);
+    for (uint32_t i = 0; i < facts->metric_count; i++) {
+        push_metric(lua, &facts->metrics[i]);
+        lua_rawseti(lua, -2, (int)i + 1);
+    }
+    lua_setfield(lua, -2, "script_metrics");
 }
 
 /* ---- the function ---- */

@@ -82,6 +82,7 @@ static void at_owner(struct script_mail *mail) {
     }
     rebuild->under_way = false;
     rebuild->vm->resting = !rebuild->ok;
+    rebuild->vm->library.stage = rebuild->ok ? ALACRITY_LIVE : ALACRITY_BUILDING;
     rebuild->vm->out = rebuild->vm->out || !rebuild->ok;
 }
 

@@ -6,6 +6,7 @@
 
 #include "core/scripting.h"
 #include "lua/guard.h"
+#include "lua/library.h"
 #include "lua/policy.h"
 #include "lua/rebuild.h"
 #include "lua/runtime.h"
@@ -58,6 +59,7 @@ static const struct scripting table = {
     .self_test = state_self_test,
     .host_new = vm_host_new,
     .host_virtual = vm_host_virtual,
+    .host_start = library_host_start,
     .host_retire = rebuild_retire,
     .host_free = host_free,
     .policy_new = policy_new,

@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "lua/guard.h"
+#include "lua/library.h"
 #include "lua/rebuild.h"
 #include "lua/run.h"
 #include "lua/runtime.h"
@@ -126,6 +127,7 @@ static void push_prelude_arguments(lua_State *lua, struct vm *vm) {
     lua_pushstring(lua, cdef_text);
     lua_setfield(lua, -2, "cdef");
     set_pointer(lua, "natives", &view_natives);
+    library_push(vm, lua);
     set_pointer(lua, "now", (const void *)(uintptr_t)vm->host->now);
     set_states(lua);
     set_failures(lua);
@@ -207,6 +209,7 @@ static void vm_free(struct vm *vm) {
 
 static bool open_lua(struct vm *vm, char *error, size_t error_bytes) {
     vm->lost = false;
+    vm->library.stage = ALACRITY_BUILDING;
     vm->handler_ref = vm->prelude_ref = LUA_NOREF;
     memory_bound = &vm->memory;
     vm->lua = luaL_newstate();
@@ -247,6 +250,7 @@ struct vm *state_new(struct script_host *host, const char *path, const char *nam
     }
     vm->host = host;
     vm->source = source != NULL ? source_hold(source) : NULL;
+    library_init(vm);
     if (host->snapshot != NULL) {
         vm->memory.cap_bytes = (size_t)host->snapshot->lua.memory_bytes;
         vm->pick_budget_us = budget_us(host->snapshot->lua.pick_budget_ms, 10);
@@ -303,6 +307,7 @@ void vm_host_free(struct script_host *host) {
         host->states = vm->next;
         vm_free(vm);
     }
+    library_host_free(host);
     free(host);
 }
 

@@ -17,6 +17,7 @@
 #include "core/scripting.h"
 #include "lua/memory.h"
 #include "lua/watchdog.h"
+#include "pool/metrics.h"
 
 #define LUA_TCDATA 10 /* lua_type() of an ffi object; lua.h has no name for it */
 
@@ -53,6 +54,7 @@ struct vm {
     int prelude_ref;      /* registry: the table of functions prelude.lua returned */
     char traceback[1024]; /* of the last error in this state; guard.c writes it */
     bool loading;         /* a script is loaded or constructed: require may read files */
+    struct alacrity_library library; /* what the library's functions look at */
     uint64_t calls, errors;
     char last_error[256];
 };
@@ -70,6 +72,7 @@ struct script_host {
     void *world;                    /* ... and whose world that is, if it is not the real one */
     struct script *scripts;         /* loaded scripts, list, newest first; see vm.c */
     struct policy *policies;        /* all of the host, list; see policy.c */
+    uint64_t metrics[METRICS / 64]; /* which it refers to, a bit each; see metrics.c */
     void *runtime;                  /* coroutine runtime of control's host (lua/runtime.c) */
 };
 

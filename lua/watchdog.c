@@ -172,7 +172,8 @@ static void on_tick(int number, siginfo_t *info, void *context) {
             self.seen = sequence;
             self.seen_cpu_us = now_us;
         }
-        uint64_t used_us = now_us - self.seen_cpu_us;
+        /* A tick inside this one (c) may have set it after `now_us` was read. */
+        uint64_t used_us = now_us > self.seen_cpu_us ? now_us - self.seen_cpu_us : 0;
         if (self.condemned != sequence && used_us >= self.budget_us) {
             condemn(STOP_BUDGET, (uint32_t)used_us);
         }

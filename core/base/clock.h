@@ -16,6 +16,13 @@ static inline uint64_t clock_monotonic_ms(void) {
     return clock_monotonic_us() / 1000u;
 }
 
+/* The same clock as of the last tick of the kernel, some ms ago; a fraction of the price. */
+static inline uint64_t clock_coarse_ms(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+    return (uint64_t)t.tv_sec * 1000u + (uint64_t)t.tv_nsec / 1000000u;
+}
+
 static inline uint64_t clock_wall_ms(void) {
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);

@@ -90,6 +90,7 @@ struct snapshot {
         bool jit;
         uint32_t pick_budget_ms, budget_ms;
         uint64_t memory_bytes;
+        uint64_t shared_bytes;                /* limit of all shared dictionaries together */
         uint32_t overruns, overrun_window_ms; /* the breaker; overruns 0 = never */
         uint32_t rollback_errors;             /* 0 = never */
         uint32_t path_count;

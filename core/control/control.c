@@ -25,6 +25,8 @@
 #include "control/scripts.h"
 #include "worker_control.h"
 
+#define SWEEP_SECONDS 1.0
+
 /* Somebody who waits for a reload, or for what was wished for a script. */
 struct waiter {
     struct list node;
@@ -49,7 +51,7 @@ struct conductor {
     uint32_t workers_drained;
     bool failed_start;
     struct worker *worker_memory[ARENA_WORKERS];
-    struct ev_timer drain_limit;
+    struct ev_timer drain_limit, sweep;
     struct ev_signal hup, term, quit, interrupt, usr1;
 };
 
@@ -252,6 +254,8 @@ static void publish(struct conductor *conductor, struct build *build) {
     conductor->publishing = build;
     conductor->plans_to_take = build->plan_count;
     control->plan = build->control_plan;
+    shared_limit(arena_shared(control->arena), control->plan->snapshot->lua.shared_bytes);
+    scripting->host_start(control->plan->host);
     health_switch(control->health, conductor->previous, control->plan);
     services_switch(control->services, conductor->previous, control->plan);
     scripts_switch(control->scripts, control->plan);
@@ -473,6 +477,13 @@ static void on_reopen_signal(struct ev_loop *loop, struct ev_signal *signal, int
 
 /* ---- run ---- */
 
+static void on_sweep(struct ev_loop *loop, struct ev_timer *timer, int events) {
+    (void)loop;
+    (void)events;
+    const struct control *control = timer->data;
+    shared_sweep(arena_shared(control->arena), clock_coarse_ms());
+}
+
 static void watch_signal(struct control *control, struct ev_signal *watcher,
                          void (*callback)(struct ev_loop *, struct ev_signal *, int), int number) {
     ev_signal_init(watcher, callback, number);
@@ -511,6 +522,9 @@ static bool start(struct conductor *conductor, const struct build_source *source
         fprintf(stderr, "alacrity: cannot start: %s\n", strerror(errno));
         return false;
     }
+    ev_timer_init(&conductor->sweep, on_sweep, SWEEP_SECONDS, SWEEP_SECONDS);
+    conductor->sweep.data = control;
+    ev_timer_start(control->loop, &conductor->sweep);
     watch_signal(control, &conductor->hup, on_reload_signal, SIGHUP);
     watch_signal(control, &conductor->usr1, on_reopen_signal, SIGUSR1);
     watch_signal(control, &conductor->term, on_stop_signal, SIGTERM);

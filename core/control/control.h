@@ -11,6 +11,8 @@
 #include "base/mailbox.h"
 #include "config/snapshot.h"
 #include "pool/arena.h"
+#include "pool/metrics.h"
+#include "pool/shared.h"
 #include "scripting.h"
 
 struct worker;
@@ -134,6 +136,10 @@ struct facts_worker {
     uint64_t heartbeat_age_ms;
     uint64_t lua_memory_bytes;
 };
+struct facts_dictionary {
+    const char *name;
+    uint32_t entries;
+};
 struct facts {
     uint64_t configuration, now_wall_ms, uptime_ms;
     uint64_t reloads_total, reloads_failed, log_dropped;
@@ -146,6 +152,11 @@ struct facts {
      * workers own the instances); then the checks and services control runs itself. */
     struct script_info *scripts;
     uint32_t arena_slots, arena_pools, arena_listeners;
+    struct shared_usage shared; /* of all dictionaries */
+    uint32_t dictionary_count;
+    struct facts_dictionary *dictionaries;
+    uint32_t metric_count; /* of scripts */
+    struct metric_sum *metrics;
 };
 /* NULL: out of memory. Freed by facts_free. */
 struct facts *facts_collect(struct control *control) __attribute__((warn_unused_result));

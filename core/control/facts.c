@@ -150,6 +150,38 @@ static bool collect_workers(const struct control *control, struct facts *facts) 
     return true;
 }
 
+static bool collect_shared(const struct control *control, struct facts *facts) {
+    struct shared *shared = arena_shared(control->arena);
+    uint32_t count = shared_dictionary_count(shared);
+    shared_usage(shared, &facts->shared);
+    facts->dictionaries = array_new(count, sizeof(*facts->dictionaries));
+    if (facts->dictionaries == NULL) {
+        return false;
+    }
+    facts->dictionary_count = count;
+    for (uint32_t i = 0; i < count; i++) {
+        facts->dictionaries[i].name = shared_dictionary_name(shared, i);
+        facts->dictionaries[i].entries = shared_count(shared, i);
+    }
+    return true;
+}
+
+static bool collect_metrics(const struct control *control, struct facts *facts) {
+    struct metric_sum sum;
+    uint32_t count = metrics_count(control->arena);
+    facts->metrics = array_new(count, sizeof(*facts->metrics));
+    if (facts->metrics == NULL) {
+        return false;
+    }
+    /* The builder may have made more meanwhile: they are shown the next time. */
+    for (uint32_t i = 0; i < METRICS && facts->metric_count < count; i++) {
+        if (metrics_sum(control->arena, i, &sum)) {
+            facts->metrics[facts->metric_count++] = sum;
+        }
+    }
+    return true;
+}
+
 struct facts *facts_collect(struct control *control) {
     struct facts *facts = calloc(1, sizeof(*facts));
     if (facts == NULL) {
@@ -164,7 +196,8 @@ struct facts *facts_collect(struct control *control) {
     facts->log_dropped = log_dropped();
     facts->draining = control->draining;
     arena_usage(control->arena, &facts->arena_slots, &facts->arena_pools, &facts->arena_listeners);
-    bool complete = collect_workers(control, facts);
+    bool complete = collect_workers(control, facts) && collect_shared(control, facts) &&
+                    collect_metrics(control, facts);
     if (complete && control->plan != NULL) {
         facts->configuration = control->plan->snapshot->number;
         complete = collect_pools(control, facts) && collect_listeners(control, facts) &&
@@ -188,5 +221,7 @@ void facts_free(struct facts *facts) {
     free(facts->listeners);
     free(facts->workers);
     free(facts->scripts);
+    free(facts->dictionaries);
+    free(facts->metrics);
     free(facts);
 }

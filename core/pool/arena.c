@@ -1,9 +1,11 @@
-/* The shared memory that holds slots, facts of pools and listeners, and counter rows; and the
- * builder's books about it (names, free entries), which are private memory.
+/* The shared memory that holds slots, facts of pools and listeners, counter rows, and the scripts'
+ * metrics and shared dictionaries; and the builder's books about it (names, free entries), which
+ * are private memory.
  *
  * Layout of the memfd: slots | pool facts | listener facts | rows of worker 0 | rows of worker 1
- * ... Rows are grouped by worker, so that a worker that never runs costs no memory. Reading an
- * untouched page of a memfd allocates it, therefore only rows below `workers` are ever looked at.
+ * ... | metrics | shared. Rows are grouped by worker, so that a worker that never runs costs no
+ * memory. Reading an untouched page of a memfd allocates it, therefore only rows below `workers`
+ * are ever looked at.
  *
  * Taking, giving and sweeping run on the builder; everything else on any thread. */
 #include "pool/arena.h"
@@ -16,6 +18,8 @@
 #include <unistd.h>
 
 #include "base/address.h"
+#include "pool/metrics.h"
+#include "pool/shared.h"
 
 /* Where the parts begin. Each is a multiple of a page long. */
 #define SLOTS_BYTES ((size_t)ARENA_SLOTS * sizeof(struct slot))
@@ -24,11 +28,11 @@
 #define SLOT_ROWS_BYTES ((size_t)ARENA_SLOTS * sizeof(struct slot_row))
 #define POOL_ROWS_BYTES ((size_t)ARENA_POOLS * sizeof(struct pool_row))
 #define LISTENER_ROWS_BYTES ((size_t)ARENA_LISTENERS * sizeof(struct listener_row))
-#define WORKER_BYTES (SLOT_ROWS_BYTES + POOL_ROWS_BYTES + LISTENER_ROWS_BYTES)
+#define WORKER_BYTES (SLOT_ROWS_BYTES + POOL_ROWS_BYTES + LISTENER_ROWS_BYTES + METRIC_ROWS_BYTES)
 #define POOLS_OFFSET SLOTS_BYTES
 #define LISTENERS_OFFSET (POOLS_OFFSET + POOLS_BYTES)
 #define ROWS_OFFSET (LISTENERS_OFFSET + LISTENERS_BYTES)
-#define ARENA_BYTES (ROWS_OFFSET + ARENA_WORKERS * WORKER_BYTES)
+#define METRICS_OFFSET (ROWS_OFFSET + ARENA_WORKERS * WORKER_BYTES)
 
 _Static_assert(SLOTS_BYTES % 4096 == 0 && POOLS_BYTES % 4096 == 0 && LISTENERS_BYTES % 4096 == 0,
                "parts begin on pages");
@@ -49,7 +53,10 @@ struct book {
 
 struct arena {
     char *memory;
+    size_t bytes;
     int descriptor;
+    struct metrics *metrics;
+    struct shared *shared;
     _Atomic uint32_t workers; /* rows [0, workers) were ever in use; writer: control */
     struct book slots, pools, listeners;
 };
@@ -171,6 +178,20 @@ struct pool_facts *arena_slot_pool(struct arena *arena, const struct slot *slot)
     return pools_of(arena) + atomic_load_explicit(&slot->pool_facts, memory_order_relaxed);
 }
 
+struct metrics *arena_metrics(const struct arena *arena) {
+    return arena->metrics;
+}
+
+struct metric_row *arena_metric_rows(const struct arena *arena, uint32_t worker) {
+    char *rows = arena->memory + ROWS_OFFSET + worker * WORKER_BYTES + SLOT_ROWS_BYTES +
+                 POOL_ROWS_BYTES + LISTENER_ROWS_BYTES;
+    return (struct metric_row *)(void *)rows;
+}
+
+struct shared *arena_shared(const struct arena *arena) {
+    return arena->shared;
+}
+
 /* ---- life ---- */
 
 struct arena *arena_new(char *error, size_t error_bytes) {
@@ -180,16 +201,17 @@ struct arena *arena_new(char *error, size_t error_bytes) {
         return NULL;
     }
     arena->memory = MAP_FAILED;
+    arena->bytes = METRICS_OFFSET + metrics_bytes() + shared_bytes();
     arena->descriptor = memfd_create("alacrity-arena", MFD_CLOEXEC);
-    if (arena->descriptor < 0 || ftruncate(arena->descriptor, (off_t)ARENA_BYTES) != 0) {
+    if (arena->descriptor < 0 || ftruncate(arena->descriptor, (off_t)arena->bytes) != 0) {
         snprintf(error, error_bytes, "shared memory for counters: %s", strerror(errno));
         arena_free(arena);
         return NULL;
     }
-    arena->memory = mmap(NULL, ARENA_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
+    arena->memory = mmap(NULL, arena->bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
                          arena->descriptor, 0);
     if (arena->memory == MAP_FAILED) {
-        snprintf(error, error_bytes, "mapping %zu MiB for counters: %s", ARENA_BYTES >> 20,
+        snprintf(error, error_bytes, "mapping %zu MiB for counters: %s", arena->bytes >> 20,
                  strerror(errno));
         arena_free(arena);
         return NULL;
@@ -200,6 +222,8 @@ struct arena *arena_new(char *error, size_t error_bytes) {
         arena_free(arena);
         return NULL;
     }
+    arena->metrics = (struct metrics *)(void *)(arena->memory + METRICS_OFFSET);
+    arena->shared = shared_start(arena->memory + METRICS_OFFSET + metrics_bytes());
     return arena;
 }
 
@@ -211,7 +235,7 @@ void arena_free(struct arena *arena) {
     book_free(&arena->pools);
     book_free(&arena->listeners);
     if (arena->memory != MAP_FAILED) {
-        munmap(arena->memory, ARENA_BYTES);
+        munmap(arena->memory, arena->bytes);
     }
     if (arena->descriptor >= 0) {
         close(arena->descriptor);
@@ -433,6 +457,7 @@ void arena_sweep(struct arena *arena) {
             recycle_listener(arena, listener);
         }
     }
+    metrics_sweep(arena);
 }
 
 /* ---- sums ---- */
@@ -469,6 +494,10 @@ struct listener_row arena_listener_sum(struct arena *arena, const struct listene
     }
     add_row(&sum, arena_listener_row(arena, listener, ARENA_CONTROL_ROW), sizeof sum);
     return sum;
+}
+
+bool arena_row_is_used(const struct arena *arena, uint32_t worker) {
+    return worker < workers_used(arena) || worker == ARENA_CONTROL_ROW;
 }
 
 void arena_use_workers(struct arena *arena, uint32_t count) {

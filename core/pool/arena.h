@@ -1,5 +1,6 @@
-/* Arena: one pointer-free memfd that holds all slots, pool and listener facts and counter rows, so
- * that an upgrade can pass it to the next process. Sparse: only used pages cost memory.
+/* Arena: one pointer-free memfd that holds all slots, pool and listener facts, counter rows and
+ * shared dictionaries, so that an upgrade can pass it to the next process. Sparse: only used pages
+ * cost memory.
  *
  * Taking and recycling entries is the builder's work alone; reading is anybody's. An entry is
  * recycled when no plan refers to it and no session uses it any more; its counters are zeroed then.
@@ -24,6 +25,9 @@
 #define ARENA_CONTROL_ROW (ARENA_WORKERS - 1)
 
 struct arena;
+struct shared;  /* pool/shared.h */
+struct metrics; /* pool/metrics.h */
+struct metric_row;
 
 struct arena *arena_new(char *error, size_t error_bytes) __attribute__((warn_unused_result));
 void arena_free(struct arena *arena);
@@ -54,6 +58,13 @@ struct slot *arena_slot(struct arena *arena, uint32_t id); /* id must be below A
 /* The slot that begins exactly at `candidate`, or NULL. Compares only, reads nothing. */
 struct slot *arena_slot_at(const struct arena *arena, const void *candidate);
 struct pool_facts *arena_slot_pool(struct arena *arena, const struct slot *slot);
+/* The table of the scripts' metrics, and the values of one thread, METRICS of them. */
+struct metrics *arena_metrics(const struct arena *arena);
+struct metric_row *arena_metric_rows(const struct arena *arena, uint32_t worker);
+/* Did this row ever count? Others must not be looked at, as that would cost memory. */
+bool arena_row_is_used(const struct arena *arena, uint32_t worker);
+/* The scripts' dictionaries; any thread. */
+struct shared *arena_shared(const struct arena *arena);
 
 /* Sums over the rows of all workers that ever ran; exact when traffic rests. */
 struct slot_row arena_slot_sum(struct arena *arena, const struct slot *slot);

@@ -21,9 +21,23 @@
 #define ALACRITY_ATOMIC(type) _Atomic(type)
 #endif
 
-#define ALACRITY_NAME_BYTES 64 /* names of listeners, pools, backends, with the final NUL */
+#define ALACRITY_SHARED_BYTES 65536 /* the longest string in a shared dictionary */
+#define ALACRITY_NAME_BYTES 64      /* names of listeners, pools, backends, with the final NUL */
 #define ALACRITY_ADDRESS_BYTES                                                                     \
     116 /* "unix:" + sun_path (108), or [IPv6]:port, with the final NUL */
+
+enum { /* alacrity_shared_value.type */
+       ALACRITY_SHARED_NOTHING,
+       ALACRITY_SHARED_NUMBER,
+       ALACRITY_SHARED_BOOLEAN,
+       ALACRITY_SHARED_STRING,
+};
+
+enum {                    /* alacrity_library.stage: what the state's scripts may do */
+       ALACRITY_BUILDING, /* loaded or constructed: to change what outlives them is an error */
+       ALACRITY_TRIAL,    /* tried: changes are answered as if, and not made */
+       ALACRITY_LIVE,
+};
 
 /* cdef begin */
 /* One server of a pool, as a script sees it: the head of its slot (core/pool/slot.h). */
@@ -78,6 +92,48 @@ struct alacrity_natives {
     int32_t (*maglev)(const struct alacrity_pool *pool, uint32_t hash);
     int32_t (*ring)(const struct alacrity_pool *pool, uint32_t hash);
     uint32_t (*hash)(const char *bytes, uint32_t length);
+};
+
+/* ---- the library's own: lua/alacrity/inner/ only ---- */
+struct alacrity_library { /* one for each Lua state; lua/library.c */
+    uint32_t stage;
+    uint32_t row; /* of the thread's metrics in the arena */
+    void *shared; /* struct shared; NULL: none here */
+    void *arena;  /* struct arena; NULL: none here */
+};
+
+/* What a shared dictionary answers (core/pool/shared.h). */
+struct alacrity_shared_value {
+    uint32_t type;
+    uint32_t length; /* of a string */
+    double number;   /* a boolean is 0 or 1 */
+    char bytes[ALACRITY_SHARED_BYTES];
+};
+/* A key is `length` bytes at `key`, or `number` where `key` is NULL; so is a string as value. A
+ * time to live is seconds, 0 = for good. */
+struct alacrity_shared_natives {
+    int32_t (*open)(const struct alacrity_library *library, const char *name, uint32_t length);
+    void (*get)(const struct alacrity_library *library, uint32_t dictionary, const char *key,
+                uint32_t length, double number, struct alacrity_shared_value *out);
+    void (*set)(const struct alacrity_library *library, uint32_t dictionary, const char *key,
+                uint32_t length, double number, uint32_t type, double value, const char *bytes,
+                uint32_t value_length, double ttl);
+    uint32_t (*add)(const struct alacrity_library *library, uint32_t dictionary, const char *key,
+                    uint32_t length, double number, uint32_t type, double value, const char *bytes,
+                    uint32_t value_length, double ttl);
+    void (*incr)(const struct alacrity_library *library, uint32_t dictionary, const char *key,
+                 uint32_t length, double number, double by, double initial, double ttl,
+                 struct alacrity_shared_value *out);
+    uint32_t (*delete)(const struct alacrity_library *library, uint32_t dictionary, const char *key,
+                       uint32_t length, double number);
+    double (*ttl)(const struct alacrity_library *library, uint32_t dictionary, const char *key,
+                  uint32_t length, double number); /* infinite: for good; -1: there is none */
+    uint32_t (*count)(const struct alacrity_library *library, uint32_t dictionary);
+};
+struct alacrity_metric_natives {
+    void (*add)(const struct alacrity_library *library, uint32_t id, double amount);
+    void (*set)(const struct alacrity_library *library, uint32_t id, double value);
+    void (*observe)(const struct alacrity_library *library, uint32_t id, double value);
 };
 /* cdef end */
 

@@ -1,6 +1,6 @@
 -- Prelude: run once in every new Lua state (lua/vm.c), on the builder thread. It declares the views
 -- through which scripts see backends, pools and sessions, and makes the environments they run in.
--- It is the only Lua that ever holds `ffi`.
+-- It and its parts (lua/alacrity/inner/) are the only Lua that ever holds `ffi`.
 --
 -- A view is a `const struct X &`: reading a field is a machine load, writing is refused. A script
 -- never gets a pointer, and no method here trusts what it is called with: `pool.least(5)` must not
@@ -208,6 +208,7 @@ local alacrity = {
     return native_hash(bytes, #bytes)
   end,
 }
+for _, part in ipairs(host.parts) do part(alacrity, host) end
 local modules = { alacrity = alacrity } -- require() answers copies; the control thread adds its own
 
 -- ---- environments ------------------------------------------------------------------------------

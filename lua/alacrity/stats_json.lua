@@ -4,7 +4,7 @@ local format = require "alacrity.format"
 
 local ROOT = format.order { "version", "configuration", "now_ms", "uptime_ms", "draining", "watchdog",
   "reloads_total", "reloads_failed_total", "log_dropped_total", "listeners", "pools", "workers",
-  "scripts", "arena" }
+  "scripts", "script_metrics", "arena", "shared" }
 local LISTENER = format.order { "bind", "pool", "service", "max_sessions", "sessions_active",
   "sessions_total", "bytes_in_total", "bytes_out_total", "ended" }
 local POOL = format.order { "policy", "fallback", "check", "retries", "sessions_active",
@@ -27,6 +27,12 @@ local SCRIPT = format.order { "kind", "name", "path", "pool", "version", "state"
   "errors_total", "overruns_total", "bad_answers_total", "nil_answers_total", "fallbacks_total", "memory_bytes",
   "last_error" }
 
+local SHARED = format.order { "entries", "bytes", "limit_bytes", "evictions_total",
+  "dictionaries" }
+local METRIC = format.order { "name", "kind", "help", "labels", "value", "buckets", "count", "sum" }
+local BUCKET = format.order { "le", "count" }
+local DICTIONARY = format.order { "entries" }
+
 -- A list of things with names as one object from name to thing, in the list's order.
 local function by_name(list, order)
   local map, names = {}, {}
@@ -42,6 +48,15 @@ local function all(list, order)
   return format.array(list)
 end
 
+local function by_label(labels)
+  local map, names = {}, {}
+  for i, pair in ipairs(labels) do
+    names[i] = pair.name
+    map[pair.name] = pair.value
+  end
+  return setmetatable(map, format.order(names))
+end
+
 --- Takes the facts over: they are reshaped in place.
 return function(facts)
   for _, listener in ipairs(facts.listeners) do format.array(listener.bind) end
@@ -55,5 +70,12 @@ return function(facts)
   facts.pools = by_name(facts.pools, POOL)
   facts.workers = all(facts.workers, WORKER)
   facts.scripts = all(facts.scripts, SCRIPT)
+  for _, metric in ipairs(facts.script_metrics) do
+    metric.labels = by_label(metric.labels)
+    if metric.buckets then metric.buckets = all(metric.buckets, BUCKET) end
+  end
+  facts.script_metrics = all(facts.script_metrics, METRIC)
+  facts.shared.dictionaries = by_name(facts.shared.dictionaries, DICTIONARY)
+  setmetatable(facts.shared, SHARED)
   return format.json(setmetatable(facts, ROOT)) .. "\n"
 end

@@ -114,6 +114,18 @@ local SCRIPT = {
     "memory_bytes" },
 }
 
+local SHARED = {
+  { "shared_bytes", "gauge", "Memory of all shared dictionaries.", "bytes" },
+  { "shared_limit_bytes", "gauge", "Most memory of all shared dictionaries (lua.shared).",
+    "limit_bytes" },
+  { "shared_evictions_total", "counter", "Entries that had to make room for others.",
+    "evictions_total" },
+}
+
+local DICTIONARY = {
+  { "shared_entries", "gauge", "Entries of the shared dictionary.", "entries" },
+}
+
 -- Every series of one family stands together: items inside, families outside.
 local function head(out, name, kind, help)
   out[#out + 1] = "# HELP " .. name .. " " .. help .. "\n# TYPE " .. name .. " " .. kind .. "\n"
@@ -194,6 +206,58 @@ local function backends(out, pools)
   write_families(out, BACKEND, items, labels)
 end
 
+-- The shortest text that is exactly this number.
+local function exact(number)
+  local text = ("%.14g"):format(number)
+  return tonumber(text) == number and text or ("%.17g"):format(number)
+end
+
+local function write_histogram(out, name, metric, labels)
+  for _, bucket in ipairs(metric.buckets) do
+    out[#out + 1] = name .. "_bucket{" .. labels .. 'le="' .. exact(bucket.le) .. '"} '
+      .. sample(bucket.count) .. "\n"
+  end
+  local own = labels ~= "" and "{" .. labels:sub(1, -2) .. "} " or " "
+  out[#out + 1] = name .. "_bucket{" .. labels .. 'le="+Inf"} ' .. sample(metric.count) .. "\n"
+  out[#out + 1] = name .. "_sum" .. own .. sample(metric.sum) .. "\n"
+  out[#out + 1] = name .. "_count" .. own .. sample(metric.count) .. "\n"
+end
+
+local HELP_ESCAPES = { ["\\"] = "\\\\", ["\n"] = "\\n" }
+
+-- What scripts count themselves: alacrity_script_NAME. Series of one name may be anywhere in the
+-- list.
+local function script_metrics(out, list)
+  local families, names = {}, {}
+  for _, metric in ipairs(list) do
+    local family = families[metric.name]
+    if not family then
+      family = {}
+      families[metric.name] = family
+      names[#names + 1] = metric.name
+    end
+    family[#family + 1] = metric
+  end
+  for _, short in ipairs(names) do
+    local first = families[short][1]
+    local name = "alacrity_script_" .. short .. (first.kind == "counter" and "_total" or "")
+    head(out, name, first.kind, (format.utf8(first.help):gsub("[\\\n]", HELP_ESCAPES)))
+    for _, metric in ipairs(families[short]) do
+      local labels = {}
+      for i, pair in ipairs(metric.labels) do
+        labels[i] = pair.name .. '="' .. label(pair.value) .. '",'
+      end
+      labels = table.concat(labels)
+      if metric.kind == "histogram" then
+        write_histogram(out, name, metric, labels)
+      else
+        out[#out + 1] = name .. (labels ~= "" and "{" .. labels:sub(1, -2) .. "} " or " ")
+          .. sample(metric.value) .. "\n"
+      end
+    end
+  end
+end
+
 return function(facts)
   local out = {}
   head(out, "alacrity_build_info", "gauge", "Version of the program; always 1.")
@@ -217,5 +281,11 @@ return function(facts)
     return 'kind="' .. label(script.kind) .. '",script="' .. label(script.path or script.name)
       .. '",pool="' .. label(script.pool or "") .. '"'
   end))
+  script_metrics(out, facts.script_metrics)
+  write_families(out, SHARED, { facts.shared }, { " " })
+  write_families(out, DICTIONARY, facts.shared.dictionaries,
+    labels_of(facts.shared.dictionaries, function(dictionary)
+      return 'dictionary="' .. label(dictionary.name) .. '"'
+    end))
   return table.concat(out)
 end

@@ -116,7 +116,18 @@ function canned.site()
       script("service", "stats", { calls_total = 300, errors_total = 1, memory_bytes = 183204,
         last_error = "page.lua:12: attempt to index a nil value (field '?')" }),
     },
-    arena = { slots = 7, pools = 2, listeners = 3 } }
+    script_metrics = {
+      { name = "hits", kind = "counter", help = "Hits.", value = 12345678901,
+        labels = { { name = "kind", value = "good" }, { name = "zone", value = "a" } } },
+      { name = "queue", kind = "gauge", help = "Of a script.", labels = {}, value = -0.25 },
+      { name = "wait_seconds", kind = "histogram", help = "Waiting.", labels = {}, count = 9,
+        sum = 12.5, buckets = { { le = 0.1, count = 3 }, { le = 1, count = 8 } } },
+      { name = "hits", kind = "counter", help = "Hits.", value = 3,
+        labels = { { name = "kind", value = "bad" }, { name = "zone", value = "a" } } },
+    },
+    arena = { slots = 7, pools = 2, listeners = 3 },
+    shared = { entries = 1205, bytes = 88220, limit_bytes = 16777216, evictions_total = 3,
+      dictionaries = { { name = "clients", entries = 1200 }, { name = "flags", entries = 5 } } } }
 end
 
 --- Names and texts as nasty as they come.
@@ -130,6 +141,8 @@ function canned.hostile()
   facts.pools[1].backends[1].name = evil
   local s = facts.scripts[1]
   s.name, s.path, s.pool, s.last_error = evil, evil, evil, evil
+  facts.shared.dictionaries[1].name = evil
+  facts.script_metrics[1].help, facts.script_metrics[1].labels[1].value = evil, evil
   return facts
 end
 

@@ -72,6 +72,10 @@ for p in d["pools"].values():
             assert k in b, k
 if d["configuration"]:
     assert isinstance(d["scripts"], list) and len(d["scripts"]) == 4
+    hits = [m for m in d["script_metrics"] if m["name"] == "hits"]
+    assert len(hits) == 2 and hits[1]["labels"] == {"kind": "bad", "zone": "a"}, hits
+    assert d["script_metrics"][2]["buckets"][1] == {"le": 1, "count": 8}
+    assert d["shared"]["dictionaries"]["flags"] == {"entries": 5} and d["shared"]["entries"] == 1205
     assert list(d["pools"])[1] == "postgres" and len(d["pools"]["postgres"]["backends"]) == 2
 ']==]
 for name, make in pairs(variants) do
@@ -130,6 +134,15 @@ for _, line in ipairs {
   'alacrity_listener_sessions_ended_total{listener="web",reason="client_reset"} 3981',
   'alacrity_listener_out_bytes_total{listener="web"} 1234567890123',
   "alacrity_configuration_number 3",
+  'alacrity_shared_entries{dictionary="clients"} 1200',
+  "alacrity_shared_evictions_total 3",
+  'alacrity_script_hits_total{kind="good",zone="a"} 12345678901\n'
+    .. 'alacrity_script_hits_total{kind="bad",zone="a"} 3',
+  "alacrity_script_queue -0.25",
+  'alacrity_script_wait_seconds_bucket{le="0.1"} 3',
+  'alacrity_script_wait_seconds_bucket{le="+Inf"} 9',
+  "alacrity_script_wait_seconds_sum 12.5",
+  "alacrity_script_wait_seconds_count 9",
 } do
   check(metrics:find("\n" .. line .. "\n", 1, true), "missing: " .. line)
 end

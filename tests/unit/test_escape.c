@@ -328,7 +328,8 @@ START_TEST(a_backend_of_another_pool_or_of_none_is_a_bad_answer) {
         "return kept.b");
     struct policy *here = fixture_policy(&f, use);
     other.config.policy = use;
-    struct policy *there = scripting->policy_new(f.host, &other.config, &other.view, &f.messages);
+    const struct policy_order order = {.use = &other.config.policy, .view = &other.view};
+    struct policy *there = scripting->policy_new(f.host, &order, &f.messages);
     ck_assert_msg(here != NULL && there != NULL, "%s", fixture_said(&f));
     view_prepare(&other.view, NULL, 0);
     ck_assert_int_eq(pick_of(there, &slot), PICK_BACKEND);
@@ -497,7 +498,7 @@ END_TEST
 
 /* A wait that raises an error, for want of memory say, leaves its socket as the awaited one. */
 START_TEST(nothing_waits_for_a_closed_socket) {
-    struct runtime runtime = {0};
+    struct runtime runtime = {.machine = &machine_real};
     struct run run = {.runtime = &runtime, .wait = WAIT_SEND};
     struct socket *socket = calloc(1, sizeof(*socket));
     ck_assert_ptr_nonnull(socket);

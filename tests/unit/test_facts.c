@@ -162,7 +162,10 @@ static const char lua_checks[] =
     "assert(b.state == 'down' and not b.eligible and b.weight == 3 and b.admin == 'ready')\n"
     "assert(f.scripts[1].pool == 'app' and f.scripts[1].errors_total == 2)\n"
     "assert(f.scripts[2].pool == nil and f.scripts[2].last_error == 'boom')\n"
-    "assert(f.arena.slots == 2 and #f.workers == 0)\n";
+    "assert(f.arena.slots == 2 and #f.workers == 0)\n"
+    "assert(f.shared.entries == 1 and f.shared.bytes >= 64 and f.shared.evictions_total == 0)\n"
+    "assert(f.shared.dictionaries[1].name == 'd' and f.shared.dictionaries[1].entries == 1)\n"
+    "assert(f.shared.limit_bytes > 2 ^ 23 and f.shared.limit_bytes <= 2 ^ 24)\n";
 
 static lua_State *lua_with_facts(void) {
     lua_State *lua = luaL_newstate();
@@ -178,6 +181,10 @@ static lua_State *lua_with_facts(void) {
 }
 
 START_TEST(lua_sees_the_same) {
+    struct shared_key key = {.number = 1};
+    struct shared_value value = {.type = SHARED_NUMBER, .number = 1};
+    ck_assert_int_eq(shared_dictionary(arena_shared(arena), "d", 1), 0);
+    shared_set(arena_shared(arena), &key, &value, 0, 0);
     count_traffic();
     facts_bind(&control);
     lua_State *lua = lua_with_facts();

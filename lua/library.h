@@ -1,0 +1,25 @@
+/* Library: what the scripts' library (lua/alacrity/inner/) has of C behind it. See library.c. */
+#ifndef LUA_LIBRARY_H
+#define LUA_LIBRARY_H
+
+#include "lua/vm.h"
+
+/* Builder: a new vm's, once. */
+void library_init(struct vm *vm);
+/* Builder, while a state is made, in a protected call: sets fields of the table on top of the
+ * stack, which prelude.lua gets as its argument. */
+void library_push(struct vm *vm, lua_State *lua);
+
+/* As scripting.host_start. */
+void library_host_start(struct script_host *host);
+/* Builder: gives up what the host's scripts hold of the arena. */
+void library_host_free(struct script_host *host);
+
+/* shared.c: the functions behind alacrity.shared. */
+extern const struct alacrity_shared_natives shared_natives;
+/* metrics.c: the same for alacrity.counter, gauge and histogram, and what makes one:
+ * (kind, name, help, labels, buckets) -> id, or nil and what is wrong. Upvalue 1 is the vm. */
+extern const struct alacrity_metric_natives metric_natives;
+int library_open_metric(lua_State *lua);
+
+#endif
