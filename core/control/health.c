@@ -447,6 +447,8 @@ static void adopt(struct health *health, const struct control_pool *pool, uint32
     if (slot->script.view.max_sessions != config->max_sessions) {
         slot->script.view.max_sessions = config->max_sessions;
     }
+    slot->script.view.zone_code = zone_code(config->zone);
+    slot->script.view.tag_bits = config->tag_bits;
     atomic_store_explicit(&slot->presence, PRESENCE_PRESENT, memory_order_relaxed);
     if (pool->check == NULL) {
         adopt_unchecked(watch);

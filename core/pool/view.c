@@ -144,8 +144,8 @@ void view_prepare(struct pool_view *view, const uint32_t *tried, uint32_t tried_
     /* Acquire pairs with slot_changed's release: we see at least the states behind this number. It
      * is read before them, so that a change while we rebuild makes us rebuild once more. */
     uint32_t generation = atomic_load_explicit(&view->facts->generation, memory_order_acquire);
-    if (!view->built || view->generation != generation) {
-        view->generation = generation;
+    if (!view->built || view->script.view.generation != generation) {
+        view->script.view.generation = generation;
         view->built = true;
         rebuild(view, false);
     }

@@ -28,7 +28,6 @@ struct pool_view {
     const struct alacrity_backend **all, **eligible, **untried; /* arrays of all_count */
     uint32_t eligible_count;
     const struct pool_facts *facts;
-    uint32_t generation; /* of the facts, when built */
     bool built;
     bool has_caps;     /* some eligible backend has max_sessions */
     uint32_t rotation; /* of view_pick_round_robin and view_natives.least */

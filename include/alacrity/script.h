@@ -35,11 +35,15 @@ struct alacrity_backend {
     ALACRITY_ATOMIC(float)
     connect_ewma_ms; /* average connect time, 0 = none yet; writers: workers */
     ALACRITY_ATOMIC(uint32_t) max_sessions; /* 0 = no limit; writer: control */
+    ALACRITY_ATOMIC(uint32_t) zone_code;    /* of its zone's name, 0 = none; writer: control */
+    ALACRITY_ATOMIC(uint32_t) tag_bits;     /* one a tag (core/pool/tags.h); writer: control */
 };
 
 /* The eligible backends of a pool, as one worker sees them now. */
 struct alacrity_pool {
-    uint32_t count; /* eligible backends; `#pool` */
+    uint32_t count;      /* eligible backends; `#pool` */
+    uint32_t generation; /* another number whenever the state, weight, ... of a backend changed */
+    uint32_t zone_code;  /* of the zone this balancer stands in, 0 = not said */
 };
 
 /* What is known of the session a backend is picked for. */

@@ -21,6 +21,7 @@ local _G, error, pcall, type, tostring, select = _G, error, pcall, type, tostrin
 local ipairs, pairs, load, concat = ipairs, pairs, load, table.concat
 local find, match, sub = string.find, string.match, string.sub
 local floor, random, huge = math.floor, math.random, math.huge
+local band = bit.band
 
 local backend_t = ffi.typeof("struct alacrity_backend")
 local pool_t = ffi.typeof("struct alacrity_pool")
@@ -35,6 +36,8 @@ local native_least, native_maglev = natives.least, natives.maglev
 local native_ring, native_hash = natives.ring, natives.hash
 local native_now = cast("alacrity_now *", host.now)
 local states, failures = host.states, host.failures
+local zones, tags = host.zones, host.tags -- code to name; name to bit
+zones[0] = ""
 
 -- ---- backend: one server -----------------------------------------------------------------------
 
@@ -43,12 +46,25 @@ local backend_fields = {
   pool_name = function(self) return text(cast(backend_ptr, self).pool) end,
   address = function(self) return text(cast(backend_ptr, self).address) end,
   state = function(self) return states[self.state_code] or "gone" end,
+  zone = function(self) return zones[self.zone_code] or "" end,
+}
+
+local backend_methods = {
+  --- Is it tagged so in the configuration?
+  has_tag = function(self, tag)
+    if not istype(backend_t, self) then
+      error("call the methods of a backend with a colon, as in backend:has_tag('x')", 2)
+    end
+    local bits = tags[tag]
+    return bits ~= nil and band(self.tag_bits, bits) ~= 0
+  end,
 }
 
 ffi.metatype(backend_t, {
   __index = function(self, key)
     local field = backend_fields[key]
     if field then return field(self) end
+    return backend_methods[key]
   end,
   -- LuaJIT asks this for any pair with a backend in it: the other may be nil or a number.
   __eq = function(a, b)
@@ -151,6 +167,7 @@ ffi.metatype(pool_t, {
     end
     if key == "all" then return cast(all_ptr, self)[0] end
     if key == "name" then return text(cast(pool_ptr, self).name) end
+    if key == "zone" then return zones[self.zone_code] or "" end
     return pool_methods[key]
   end,
   __tostring = function(self) return "pool " .. self.name end,

@@ -7,14 +7,14 @@ local ROOT = format.order { "version", "configuration", "now_ms", "uptime_ms", "
   "scripts", "arena" }
 local LISTENER = format.order { "bind", "pool", "service", "max_sessions", "sessions_active",
   "sessions_total", "bytes_in_total", "bytes_out_total", "ended" }
-local POOL = format.order { "policy", "fallback", "check", "retries", "sessions_active",
+local POOL = format.order { "policy", "fallback", "check", "zone", "retries", "sessions_active",
   "sessions_total", "bytes_in_total", "bytes_out_total", "retries_total", "picks_total",
   "policy_errors_total", "policy_bad_answers_total", "policy_nil_total",
   "policy_overruns_total", "policy_resting_total", "policy_out_total", "policy_out_workers",
   "fallbacks_total",
   "no_backend_total", "backends_eligible", "backends" }
 local BACKEND = format.order { "address", "configured_address", "state", "admin", "eligible",
-  "weight", "configured_weight", "max_sessions", "active", "sessions_total", "bytes_in_total",
+  "weight", "configured_weight", "max_sessions", "zone", "tags", "active", "sessions_total", "bytes_in_total",
   "bytes_out_total", "picks_total", "connect_failures_total", "connect_timeouts_total",
   "resets_total", "connect_ms", "checks_total", "checks_failed_total", "downs_total",
   "changed_ms", "reason" }
@@ -41,7 +41,10 @@ end
 --- Takes the facts over: they are reshaped in place.
 return function(facts)
   for _, listener in ipairs(facts.listeners) do format.array(listener.bind) end
-  for _, pool in ipairs(facts.pools) do pool.backends = by_name(pool.backends, BACKEND) end
+  for _, pool in ipairs(facts.pools) do
+    for _, backend in ipairs(pool.backends) do format.array(backend.tags) end
+    pool.backends = by_name(pool.backends, BACKEND)
+  end
   facts.listeners = by_name(facts.listeners, LISTENER)
   facts.pools = by_name(facts.pools, POOL)
   facts.workers = all(facts.workers, WORKER)

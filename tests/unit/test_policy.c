@@ -355,6 +355,7 @@ static const char *const errors[] = {
     "error(setmetatable({}, {__tostring = function() error('again') end}))",
     "local function f() return f() + 1 end return f()",
     "return pool.least(5)",
+    "return pool[1].has_tag(5, 'canary')",
     "return pool.no_such()",
     "local t = {} while true do t = {t, t} error(t) end",
 };
@@ -460,6 +461,47 @@ START_TEST(a_policy_sees_the_pool_and_its_backends) {
 }
 END_TEST
 
+static void set_tags(uint32_t number, uint32_t bits) {
+    atomic_store(&f.slots[number - 1]->script.view.tag_bits, bits);
+    slot_changed(f.slots[number - 1], f.facts);
+}
+
+static void set_zone(uint32_t number, const char *zone) {
+    atomic_store(&f.slots[number - 1]->script.view.zone_code, zone_code(zone));
+    slot_changed(f.slots[number - 1], f.facts);
+}
+
+START_TEST(a_policy_sees_zones_and_tags) {
+    open_with(3, NULL);
+    fixture_labels(&f);
+    struct policy *policy =
+        mine(AFTER_TRIAL
+             "assert(pool.zone == 'east')\n"
+             "assert(pool[1].zone == 'east' and pool[2].zone == 'west' and pool[3].zone == '')\n"
+             "assert(pool[1]:has_tag('canary') and not pool[1]:has_tag('backup'))\n"
+             "assert(pool[2]:has_tag('canary') and pool[2]:has_tag('backup'))\n"
+             "assert(not pool[3]:has_tag('canary') and not pool[3]:has_tag('nonsense'))\n"
+             "assert(not pool[3]:has_tag() and not pool[3]:has_tag(pool))\n"
+             "assert(self.generation ~= pool.generation)\n"
+             "if ctx.client_hash == 1 then self.generation = pool.generation end\n"
+             "return pool[1]");
+    set_zone(1, "east");
+    set_zone(2, "west");
+    set_tags(1, 1u << FIXTURE_CANARY);
+    set_tags(2, 1u << FIXTURE_CANARY | 1u << FIXTURE_BACKUP);
+    set_tags(3, ~(1u << FIXTURE_CANARY | 1u << FIXTURE_BACKUP)); /* of others */
+    for (int i = 0; i < 300; i++) {
+        ck_assert_uint_eq(pick(policy, 0, NULL, 0), 1);
+    }
+    pick(policy, 1, NULL, 0);
+    set_active(1, 7); /* no news for the generation */
+    ck_assert_int_eq(answer(policy), PICK_ERROR);
+    set_tags(3, 0);
+    ck_assert_int_eq(answer(policy), PICK_BACKEND);
+    fixture_close(&f);
+}
+END_TEST
+
 START_TEST(a_kept_ctx_says_nothing_of_a_session_that_is_gone) {
     open_with(2, NULL);
     struct policy *one =
@@ -543,6 +585,7 @@ int main(void) {
     tcase_add_test(cases, the_trial_offers_backends_that_are_not_present_yet);
     tcase_add_test(cases, a_policy_sees_the_session);
     tcase_add_test(cases, a_policy_sees_the_pool_and_its_backends);
+    tcase_add_test(cases, a_policy_sees_zones_and_tags);
     tcase_add_test(cases, a_kept_ctx_says_nothing_of_a_session_that_is_gone);
     tcase_add_test(cases, min_takes_the_lowest_score_and_spreads_equal_ones);
     tcase_add_test(cases, min_never_takes_nan_but_takes_infinity);
