@@ -455,6 +455,9 @@ static const struct layout {
     FIELD(alacrity_backend, state_code),
     FIELD(alacrity_backend, connect_ewma_ms),
     FIELD(alacrity_backend, max_sessions),
+    FIELD(alacrity_backend, connect_last_ms),
+    FIELD(alacrity_backend, connected_at),
+    FIELD(alacrity_backend, recovered_at),
     FIELD(alacrity_backend, zone_code),
     FIELD(alacrity_backend, tag_bits),
     FIELD(alacrity_pool, count),
@@ -474,8 +477,11 @@ static const struct layout {
     FIELD(alacrity_ctx_private, client),
     FIELD(alacrity_ctx_private, listener),
     FIELD(alacrity_natives, least),
+    FIELD(alacrity_natives, rotate),
     FIELD(alacrity_natives, maglev),
     FIELD(alacrity_natives, ring),
+    FIELD(alacrity_natives, find),
+    FIELD(alacrity_natives, subset),
     FIELD(alacrity_natives, hash),
 };
 

@@ -378,6 +378,8 @@ static void forget_health(struct watch *watch, const char *reason) {
     atomic_store_explicit(&slot->health, HEALTH_STARTING, memory_order_relaxed);
     atomic_store_explicit(&slot->failures_in_row, 0, memory_order_relaxed);
     atomic_store_explicit(&slot->script.view.connect_ewma_ms, 0, memory_order_relaxed);
+    atomic_store_explicit(&slot->script.view.connect_last_ms, 0, memory_order_relaxed);
+    atomic_store_explicit(&slot->script.view.connected_at, 0, memory_order_relaxed);
     write_reason(slot, reason);
     write_changed(slot);
 }

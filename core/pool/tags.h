@@ -1,5 +1,5 @@
-/* Tags: which bit of a slot's tag word stands for which tag. A tag keeps its bit as long as any plan
- * speaks of it, so that scripts of an old configuration read the slots of the new one rightly.
+/* Tags: which bit of a slot's tag word stands for which tag. A tag keeps its bit as long as any
+ * plan speaks of it, so that scripts of an old configuration read the slots of the new one rightly.
  * The builder's. */
 #ifndef POOL_TAGS_H
 #define POOL_TAGS_H

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "session/session.h"
 
 /* Asks the pool's policy; anything but an eligible backend goes to the fallback. NULL: nobody. */
@@ -210,6 +211,6 @@ static void on_writable(struct ev_loop *loop, struct ev_io *io, int events) {
     }
     (void)loop;
     ev_tstamp took = session->plane->now - session->dial->started;
-    slot_connected(session->slot, (float)(took * 1000));
+    slot_connected(session->slot, (float)(took * 1000), clock_monotonic_ms());
     relay_start(session);
 }
