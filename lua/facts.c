@@ -39,6 +39,16 @@ static void set_string(lua_State *lua, const char *field, const char *value) {
     }
 }
 
+/* Always there, if empty. */
+static void set_strings(lua_State *lua, const char *field, char *const *values, uint32_t count) {
+    lua_createtable(lua, (int)count, 0);
+    for (uint32_t i = 0; i < count; i++) {
+        lua_pushstring(lua, values[i]);
+        lua_rawseti(lua, -2, (int)i + 1);
+    }
+    lua_setfield(lua, -2, field);
+}
+
 static void set_boolean(lua_State *lua, const char *field, bool value) {
     lua_pushboolean(lua, value);
     lua_setfield(lua, -2, field);
@@ -70,6 +80,8 @@ static void push_backend(lua_State *lua, const struct facts_backend *backend) {
     set_count(lua, "weight", backend->weight);
     set_count(lua, "configured_weight", backend->config->weight);
     set_count(lua, "max_sessions", backend->config->max_sessions);
+    set_string(lua, "zone", backend->config->zone);
+    set_strings(lua, "tags", backend->config->tags, backend->config->tag_count);
     set_count(lua, "active", backend->active);
     set_counter(lua, "sessions_total", &backend->sum.sessions_total);
     set_counter(lua, "bytes_in_total", &backend->sum.bytes_in);
@@ -134,6 +146,7 @@ static void push_pool(lua_State *lua, const struct facts_pool *pool) {
     if (config->check.enabled) {
         set_string(lua, "check", config->check.script.name);
     }
+    set_string(lua, "zone", config->zone);
     set_count(lua, "retries", config->retries);
     set_counter(lua, "sessions_total", &pool->sum.sessions_total);
     set_counter(lua, "bytes_in_total", &pool->sum.bytes_in);

@@ -127,18 +127,15 @@ static int guarded(struct call *call, uint32_t budget_us, void (*work)(void *)) 
     return GUARD_STOPPED;
 }
 
-int guard_call(struct vm *vm, lua_State *lua, int arguments, int results) {
-    int function = lua_gettop(lua) - arguments;
-    struct call call = {
-        .vm = vm, .lua = lua, .arguments = arguments, .results = results, .handler = function};
-    vm->calls++;
+void guard_push_handler(const struct vm *vm, lua_State *lua) {
     lua_rawgeti(lua, LUA_REGISTRYINDEX, vm->handler_ref);
-    lua_insert(lua, function);
+}
+
+int guard_call(struct vm *vm, lua_State *lua, int handler, int arguments, int results) {
+    struct call call = {
+        .vm = vm, .lua = lua, .arguments = arguments, .results = results, .handler = handler};
+    vm->calls++;
     int status = guarded(&call, vm->pick_budget_us, pcall_work);
-    if (status == GUARD_STOPPED) {
-        return status;
-    }
-    lua_remove(lua, function);
     if (status == LUA_ERRMEM || status == LUA_ERRERR) {
         vm->traceback[0] = '\0'; /* the handler did not run, or failed */
     }

@@ -13,10 +13,14 @@
 
 #define GUARD_STOPPED (-1)
 
-/* As lua_pcall, with the budget of a pick: function and `arguments` on the stack are replaced by
- * `results` values, or by one error value: a string `script:line: message`; vm->traceback says how
- * it came there. Returns 0, the lua_pcall status or GUARD_STOPPED. Never raises. */
-int guard_call(struct vm *vm, lua_State *lua, int arguments, int results)
+/* Pushes the message handler: for a thread that calls often, and keeps it at a place of its own. */
+void guard_push_handler(const struct vm *vm, lua_State *lua);
+
+/* As lua_pcall, with the budget of a pick, and the handler at the place `handler`: function and
+ * `arguments` on the stack are replaced by `results` values, or by one error value: a string
+ * `script:line: message`; vm->traceback says how it came there. Returns 0, the lua_pcall status or
+ * GUARD_STOPPED. Never raises. */
+int guard_call(struct vm *vm, lua_State *lua, int handler, int arguments, int results)
     __attribute__((warn_unused_result));
 
 /* As lua_resume, for coroutines of the control thread. Returns LUA_YIELD, 0 or an error status with

@@ -32,7 +32,7 @@ struct policy {
 };
 
 /* Places in the policy's own thread. */
-enum { AT_METHOD = 1, AT_INSTANCE, AT_CTX, AT_POOL };
+enum { AT_HANDLER = 1, AT_METHOD, AT_INSTANCE, AT_CTX, AT_POOL };
 
 /* Between picks the strings of a session are gone, but a script may have kept its ctx. */
 static void forget_session(struct policy *policy) {
@@ -43,12 +43,13 @@ static void forget_session(struct policy *policy) {
 /* The two results are on top of the thread. */
 static enum pick_answer read_answer(struct policy *policy, struct slot **slot) {
     lua_State *lua = policy->thread;
-    if (lua_isnil(lua, -2)) {
+    int type = lua_type(lua, -2);
+    if (type == LUA_TNIL) {
         const char *reason = lua_type(lua, -1) == LUA_TSTRING ? lua_tostring(lua, -1) : "";
         snprintf(policy->reason, sizeof(policy->reason), "%s", reason);
         return PICK_NIL;
     }
-    if (lua_type(lua, -2) == LUA_TCDATA) {
+    if (type == LUA_TCDATA) {
         /* A reference holds an address; every other cdata a script can make (boxed 64-bit numbers)
          * is as large, and its bits are only compared. */
         const void *candidate;
@@ -71,7 +72,7 @@ static enum pick_answer ask(struct policy *policy, const struct alacrity_ctx_pri
     for (int at = AT_METHOD; at <= AT_POOL; at++) {
         lua_pushvalue(lua, at);
     }
-    int status = guard_call(policy->script->vm, lua, 3, 2);
+    int status = guard_call(policy->script->vm, lua, AT_HANDLER, 3, 2);
     forget_session(policy);
     if (status == GUARD_STOPPED) {
         return PICK_STOPPED;
@@ -184,6 +185,7 @@ static int prepare(lua_State *lua) {
     struct vm *vm = policy->script->vm;
     lua_State *thread = lua_newthread(lua);
     policy->thread_ref = luaL_ref(lua, LUA_REGISTRYINDEX);
+    guard_push_handler(vm, lua);
     lua_rawgeti(lua, LUA_REGISTRYINDEX, policy->instance_ref);
     lua_getfield(lua, -1, "pick");
     lua_insert(lua, -2);

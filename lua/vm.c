@@ -83,6 +83,23 @@ static void set_failures(lua_State *lua) {
     lua_setfield(lua, -2, "failures");
 }
 
+/* Zones by their code, tags by their name to their bit: those the configuration speaks of. */
+static void set_labels(lua_State *lua, const struct snapshot *snapshot) {
+    lua_newtable(lua);
+    for (uint32_t i = 0; snapshot != NULL && i < snapshot->zone_count; i++) {
+        lua_pushnumber(lua, snapshot->zones[i].code);
+        lua_pushstring(lua, snapshot->zones[i].name);
+        lua_rawset(lua, -3);
+    }
+    lua_setfield(lua, -2, "zones");
+    lua_newtable(lua);
+    for (uint32_t i = 0; snapshot != NULL && i < snapshot->tag_count; i++) {
+        lua_pushnumber(lua, 1u << snapshot->tags[i].bit);
+        lua_setfield(lua, -2, snapshot->tags[i].name);
+    }
+    lua_setfield(lua, -2, "tags");
+}
+
 static void set_function(lua_State *lua, struct vm *vm, const char *field, lua_CFunction function) {
     lua_pushlightuserdata(lua, vm);
     lua_pushcclosure(lua, function, 1);
@@ -131,6 +148,7 @@ static void push_prelude_arguments(lua_State *lua, struct vm *vm) {
     set_pointer(lua, "now", (const void *)(uintptr_t)vm->host->now);
     set_states(lua);
     set_failures(lua);
+    set_labels(lua, vm->host->snapshot);
     set_function(lua, vm, "log", lua_log);
     set_function(lua, vm, "load_builtin", state_load_builtin);
     set_function(lua, vm, "load_file", state_load_file);
@@ -477,7 +495,14 @@ static const struct layout {
     FIELD(alacrity_backend, state_code),
     FIELD(alacrity_backend, connect_ewma_ms),
     FIELD(alacrity_backend, max_sessions),
+    FIELD(alacrity_backend, connect_last_ms),
+    FIELD(alacrity_backend, connected_at),
+    FIELD(alacrity_backend, recovered_at),
+    FIELD(alacrity_backend, zone_code),
+    FIELD(alacrity_backend, tag_bits),
     FIELD(alacrity_pool, count),
+    FIELD(alacrity_pool, generation),
+    FIELD(alacrity_pool, zone_code),
     FIELD(alacrity_ctx, attempt),
     FIELD(alacrity_ctx, client_hash),
     FIELD(alacrity_ctx, client_port),
@@ -492,8 +517,11 @@ static const struct layout {
     FIELD(alacrity_ctx_private, client),
     FIELD(alacrity_ctx_private, listener),
     FIELD(alacrity_natives, least),
+    FIELD(alacrity_natives, rotate),
     FIELD(alacrity_natives, maglev),
     FIELD(alacrity_natives, ring),
+    FIELD(alacrity_natives, find),
+    FIELD(alacrity_natives, subset),
     FIELD(alacrity_natives, hash),
 };
 

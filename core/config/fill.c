@@ -127,7 +127,7 @@ static void fill_text(struct fill *fill, const struct key *key, const struct nod
     }
 }
 
-static bool name_is_valid(const char *name) {
+bool name_is_valid(const char *name) {
     size_t length = 0;
 
     for (; name[length] != '\0'; length++) {

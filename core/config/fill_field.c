@@ -147,6 +147,52 @@ static void fill_directories(struct fill *fill, const struct key *key, const str
     *(uint32_t *)((char *)target + key->count_offset) = paths != NULL ? count : 0;
 }
 
+/* One name, copied. NULL: a finding, or memory is out. */
+static char *read_word(struct fill *fill, const struct key *key, const struct node *node) {
+    if (!is_text(node)) {
+        fill_mismatch(fill, key, node);
+        return NULL;
+    }
+    if (!name_is_valid(node->text)) {
+        findings_add(fill->findings, node->line, node->column,
+                     "'%s' cannot be a name in '%s'; write 1 to 63 of A-Z a-z 0-9 . _ -, beginning "
+                     "with a letter or digit",
+                     findings_excerpt(fill->findings, node->text), key->name);
+        return NULL;
+    }
+    return copy(fill, node->text);
+}
+
+static void fill_words(struct fill *fill, const struct key *key, const struct node *node,
+                       void *target) {
+    uint32_t count, filled = 0;
+    const struct node *items = as_list(node, &count);
+    char **words = region_take_array(fill->memory, count, sizeof(*words));
+
+    if (count > key->maximum) {
+        findings_add(fill->findings, node->line, node->column,
+                     "'%s' has %u names; write at most %u", key->name, count,
+                     (uint32_t)key->maximum);
+        return;
+    }
+    for (uint32_t i = 0; i < count && words != NULL; i++) {
+        char *word = read_word(fill, key, &items[i]);
+
+        for (uint32_t k = 0; k < filled && word != NULL; k++) {
+            if (strcmp(words[k], word) == 0) {
+                findings_add(fill->findings, items[i].line, items[i].column,
+                             "'%s' stands twice in '%s'; write it once", word, key->name);
+                word = NULL;
+            }
+        }
+        if (word != NULL) {
+            words[filled++] = word;
+        }
+    }
+    *(char ***)((char *)target + key->offset) = words;
+    *(uint32_t *)((char *)target + key->count_offset) = filled;
+}
+
 static void fill_address(struct fill *fill, const struct key *key, const struct node *node,
                          struct backend_config *backend) {
     char error[ERROR_BYTES];
@@ -384,6 +430,12 @@ void fill_field(struct fill *fill, const struct key *key, const struct node *nam
         break;
     case KEY_DIRECTORIES:
         fill_directories(fill, key, node, target);
+        break;
+    case KEY_WORD:
+        *(char **)field = read_word(fill, key, node);
+        break;
+    case KEY_WORDS:
+        fill_words(fill, key, node, target);
         break;
     case KEY_ADDRESS:
         fill_address(fill, key, node, field);

@@ -324,7 +324,22 @@ static const struct key backend_keys[] = {
      .maximum = SESSIONS_MAX,
      .example = "500",
      .summary = "Sessions it may have at once. 0: no limit."},
+    {.name = "zone",
+     .type = KEY_WORD,
+     .offset = offsetof(struct backend_config, zone),
+     .otherwise = "none",
+     .example = "east",
+     .summary = "Where it stands: a room, a site, a region. Policies may prefer those near by."},
+    {.name = "tags",
+     .type = KEY_WORDS,
+     .offset = offsetof(struct backend_config, tags),
+     .count_offset = offsetof(struct backend_config, tag_count),
+     .maximum = BACKEND_TAGS_MAX,
+     .otherwise = "none",
+     .example = "[canary, ssd]",
+     .summary = "Words that policies know it by. At most 32 different ones in the file."},
 };
+_Static_assert(SNAPSHOT_TAGS_MAX == 32, "the summary says so");
 static const struct shape backend_shape = {.what = "a backend",
                                            KEYS(backend_keys),
                                            .shorthand = "address",
@@ -367,6 +382,12 @@ static const struct key pool_keys[] = {
      .shape = &pool_timeout_shape,
      .example = "{connect: 1s}",
      .summary = "Timeouts that differ from the general ones."},
+    {.name = "zone",
+     .type = KEY_WORD,
+     .offset = offsetof(struct pool_config, zone),
+     .otherwise = "the general `zone`",
+     .example = "west",
+     .summary = "Where this balancer stands, as this pool's backends see it."},
     {.name = "backends",
      .type = KEY_NAMED,
      .required = true,
@@ -513,6 +534,12 @@ static const struct key root_keys[] = {
      .shape = &lua_shape,
      .example = "{memory: 64MiB}",
      .summary = "Bounds of scripts."},
+    {.name = "zone",
+     .type = KEY_WORD,
+     .offset = offsetof(struct snapshot, zone),
+     .otherwise = "none",
+     .example = "east",
+     .summary = "Where this balancer stands: the zone of the backends that are near by."},
     {.name = "pools",
      .type = KEY_NAMED,
      .offset = offsetof(struct snapshot, pools),
@@ -577,6 +604,7 @@ void schema_describe(const struct key *key, struct text *out) {
         [KEY_OPTIONS] = "a map of options",
         [KEY_MAP] = "a map",
         [KEY_NAMED] = "a map of names",
+        [KEY_WORD] = "a name",
     };
 
     switch (key->type) {
@@ -587,6 +615,9 @@ void schema_describe(const struct key *key, struct text *out) {
         break;
     case KEY_STOCK:
         text_format(out, "the name of one of the stock %s", key->folder);
+        break;
+    case KEY_WORDS:
+        text_format(out, "a name or a list of at most %" PRIu64 " names", key->maximum);
         break;
     case KEY_MAP:
         if (key->shape->shorthand != NULL) {

@@ -21,6 +21,8 @@ enum key_type {
     KEY_DURATION,    /* uint32_t in ms; without `initial` it starts as DURATION_INHERITED */
     KEY_SIZE,        /* uint64_t in bytes */
     KEY_TEXT,        /* char *; one of `choices` if there are any */
+    KEY_WORD,        /* char *: a name like those of pools; NULL when not written */
+    KEY_WORDS,       /* char ** and a count: one or a list, at most `maximum` different ones */
     KEY_CHOICE,      /* an enum: the position in `choices` */
     KEY_SOCKET,      /* struct snapshot: admin_socket (`off` = NULL) and whether it was written */
     KEY_USER,        /* struct snapshot: user, owner and user_at */

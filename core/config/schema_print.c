@@ -143,6 +143,8 @@ static void print_choices(struct printer *printer, const char *const *choices) {
     end(printer, "]");
 }
 
+#define NAME_PATTERN "\"pattern\": \"^[A-Za-z0-9][A-Za-z0-9._-]*$\", \"maxLength\": 63"
+
 static void print_one_or_list(struct printer *printer, bool at_least_one) {
     member_raw(printer, "anyOf", "[");
     printer->depth++;
@@ -153,13 +155,25 @@ static void print_one_or_list(struct printer *printer, bool at_least_one) {
     end(printer, "]");
 }
 
+static void print_words(struct printer *printer, const struct key *key) {
+    member_raw(printer, "anyOf", "[");
+    printer->depth++;
+    printer->filled = false;
+    member_raw(printer, NULL, "{\"type\": \"string\", " NAME_PATTERN "}");
+    member(printer, NULL);
+    text_format(printer->out,
+                "{\"type\": \"array\", \"uniqueItems\": true, \"maxItems\": %" PRIu64
+                ", \"items\": {\"type\": \"string\", " NAME_PATTERN "}}",
+                key->maximum);
+    end(printer, "]");
+}
+
 static void print_named(struct printer *printer, const struct key *key) {
     member_string(printer, "type", "object");
     if (key->required) {
         member_raw(printer, "minProperties", "1");
     }
-    member_raw(printer, "propertyNames",
-               "{\"pattern\": \"^[A-Za-z0-9][A-Za-z0-9._-]*$\", \"maxLength\": 63}");
+    member_raw(printer, "propertyNames", "{" NAME_PATTERN "}");
     member(printer, "additionalProperties");
     begin(printer, "{");
     print_shape(printer, key->shape);
@@ -194,6 +208,12 @@ static void print_type(struct printer *printer, const struct key *key) {
     case KEY_DIRECTORIES:
     case KEY_BINDS:
         print_one_or_list(printer, key->type == KEY_BINDS);
+        break;
+    case KEY_WORD:
+        member_raw(printer, "type", "\"string\", " NAME_PATTERN);
+        break;
+    case KEY_WORDS:
+        print_words(printer, key);
         break;
     case KEY_OPTIONS:
         member_raw(printer, "type", "[\"object\", \"null\"]");
@@ -284,7 +304,8 @@ void schema_print_reference(struct text *out) {
                 "- **Durations** have a unit: `250ms`, `2s`, `5m`, `1h`, `1d`; `0` needs none.\n"
                 "- **Sizes** are bytes, or have a unit: `64KiB`, `1MiB`, `2GiB`.\n"
                 "- **true or false** may also be written on/off or yes/no.\n"
-                "- **Names** of listeners, pools and backends have 1 to 63 of `A-Z a-z 0-9 . _ -` "
+                "- **Names** of listeners, pools, backends, zones and tags have 1 to 63 of `A-Z "
+                "a-z 0-9 . _ -` "
                 "and begin with a letter or digit.\n"
                 "- **Addresses** that begin with `*` or `[` need quotes, as YAML has it.\n"
                 "- **Anchors and aliases** (`&name`, `*name`) may be used for whole values; merge "

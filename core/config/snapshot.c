@@ -14,6 +14,7 @@
 #include "config/document.h"
 #include "config/fill.h"
 #include "config/findings.h"
+#include "config/labels.h"
 #include "config/region.h"
 #include "config/schema.h"
 
@@ -151,6 +152,7 @@ static void read_into(struct snapshot *snapshot, struct region *memory, const st
     }
     check_binds(snapshot, findings->memory, findings);
     inherit_timeouts(snapshot);
+    labels_gather(snapshot, memory, findings);
 }
 
 static struct snapshot *snapshot_make(const char *file) {

@@ -27,12 +27,19 @@ struct script_use {
     struct position at;
 };
 
+#define BACKEND_TAGS_MAX 16
+#define SNAPSHOT_TAGS_MAX 32 /* different ones: as many as a slot has bits for */
+
 struct backend_config {
     char *name;
     char *address_text;     /* as written */
     struct address address; /* length 0 until resolved (host names; the builder does it) */
     uint32_t weight;        /* default 1 */
     uint32_t max_sessions;
+    char *zone; /* NULL: none */
+    uint32_t tag_count;
+    char **tags;
+    uint32_t tag_bits; /* the bits of its tags; set by the builder */
     struct position at;
 };
 
@@ -49,6 +56,7 @@ struct pool_config {
     struct check_config check;
     uint32_t retries;
     uint32_t suspect_after;   /* connect failures in a row; 0 = off */
+    char *zone;               /* where the balancer stands; inherited; NULL: not said */
     struct timeouts timeouts; /* inherited values filled in */
     uint32_t backend_count;
     struct backend_config *backends; /* document order */
@@ -70,6 +78,16 @@ struct listener_config {
     uint32_t max_sessions, backlog;
     struct timeouts timeouts; /* idle and session: listener's, else its pool's, else global */
     struct position at;
+};
+
+/* Everything that stands in the file as a zone or a tag, each once. */
+struct zone_config {
+    const char *name;
+    uint32_t code; /* zone_code(name): no two zones of a snapshot have the same */
+};
+struct tag_config {
+    const char *name;
+    uint32_t bit; /* of struct alacrity_backend.tag_bits; set by the builder */
 };
 
 struct snapshot {
@@ -96,6 +114,10 @@ struct snapshot {
         uint32_t path_count;
         char **path; /* directories for require, made absolute against the file's directory */
     } lua;
+    char *zone; /* where this balancer stands; NULL: not said */
+    uint32_t zone_count, tag_count;
+    struct zone_config *zones;
+    struct tag_config *tags; /* at most SNAPSHOT_TAGS_MAX */
     uint32_t pool_count, listener_count;
     struct pool_config *pools;
     struct listener_config *listeners;
@@ -118,6 +140,12 @@ bool snapshot_resolve(struct snapshot *snapshot, struct messages *messages)
     __attribute__((warn_unused_result));
 struct snapshot *snapshot_hold(struct snapshot *snapshot);
 void snapshot_release(struct snapshot *snapshot);
+
+/* The bit of the tag; 0: it stands nowhere in the snapshot. */
+uint32_t snapshot_tag_bits(const struct snapshot *snapshot, const char *tag);
+/* What stands for a zone in slots and views: a hash of its name, the same on every node. 0: none.
+ */
+uint32_t zone_code(const char *name);
 
 /* Prints the JSON Schema (draft 7) cut from the schema table. */
 void schema_print(struct text *out);

@@ -100,18 +100,34 @@ static void report_workers(struct report *report, const struct facts *facts) {
     }
 }
 
-/* All addresses of a listener in one cell. */
+/* The cell "a, b, c". */
+static void list_add(struct text *list, const char *word) {
+    text_string(list, list->length > 0 ? ", " : "");
+    text_string(list, word);
+}
+
+static void report_list(struct report *report, struct text *list) {
+    if (list->failed) {
+        report->text.failed = true;
+    }
+    report_string(report, list->bytes);
+    text_free(list);
+}
+
 static void report_binds(struct report *report, const struct listener_config *config) {
     struct text binds = {0};
     for (uint32_t i = 0; i < config->bind_count; i++) {
-        text_string(&binds, i > 0 ? ", " : "");
-        text_string(&binds, config->binds[i].text);
+        list_add(&binds, config->binds[i].text);
     }
-    if (binds.failed) {
-        report->text.failed = true;
+    report_list(report, &binds);
+}
+
+static void report_tags(struct report *report, const struct backend_config *config) {
+    struct text tags = {0};
+    for (uint32_t i = 0; i < config->tag_count; i++) {
+        list_add(&tags, config->tags[i]);
     }
-    report_string(report, binds.bytes);
-    text_free(&binds);
+    report_list(report, &tags);
 }
 
 static void report_listeners(struct report *report, const struct control *control,
@@ -329,6 +345,8 @@ static void report_backend(struct report *report, const struct facts *facts,
     report_number(report, backend->config->weight);
     report_number(report, backend->active);
     report_number(report, backend->config->max_sessions);
+    report_string(report, backend->config->zone);
+    report_tags(report, backend->config);
     number(report, &backend->sum.sessions_total);
     number(report, &backend->sum.bytes_in);
     number(report, &backend->sum.bytes_out);
@@ -356,6 +374,8 @@ static void report_backends(struct report *report, const struct facts *facts, co
         {"configured_weight", NULL, REPORT_PLAIN},
         {"active", "active", REPORT_PLAIN},
         {"max_sessions", NULL, REPORT_PLAIN},
+        {"zone", "zone", REPORT_PLAIN},
+        {"tags", "tags", REPORT_PLAIN},
         {"sessions_total", "total", REPORT_PLAIN},
         {"bytes_in_total", NULL, REPORT_BYTES},
         {"bytes_out_total", NULL, REPORT_BYTES},

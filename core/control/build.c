@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "control/listening.h"
 #include "control/privileges.h"
+#include "pool/tags.h"
 
 struct builder {
     pthread_t thread;
@@ -25,6 +26,7 @@ struct builder {
     struct build_source source;
     struct arena *arena;
     struct listening listening;
+    struct tags tags;
     uint64_t next_number;
     struct mail stop_mail;
     struct control_plan *last; /* control's word with stop_mail */
@@ -68,6 +70,7 @@ static void free_worker_plan(struct builder *builder, struct worker_plan *plan) 
         arena_give_listener(builder->arena, plan->listeners[i].facts);
         free(plan->listeners[i].sockets);
     }
+    tags_give(&builder->tags, plan->tags);
     free(plan->pools);
     free(plan->listeners);
     snapshot_release(plan->snapshot);
@@ -99,6 +102,7 @@ static void free_control_plan(struct builder *builder, struct control_plan *plan
             arena_give_listener(builder->arena, plan->listeners[i].facts);
         }
     }
+    tags_give(&builder->tags, plan->tags);
     free(plan->pools);
     free(plan->listeners);
     snapshot_release(plan->snapshot);
@@ -138,6 +142,33 @@ void builder_post(struct builder *builder, struct mail *mail) {
 static bool out_of_memory(const struct snapshot *snapshot, struct messages *messages) {
     messages_add(messages, (struct position){.file = snapshot->file}, "out of memory");
     return false;
+}
+
+/* Gives every tag its bit, and every backend those of its tags. */
+static bool take_tags(struct builder *builder, struct control_plan *plan,
+                      struct messages *messages) {
+    struct snapshot *snapshot = plan->snapshot;
+    for (uint32_t i = 0; i < snapshot->tag_count; i++) {
+        int bit = tags_take(&builder->tags, snapshot->tags[i].name);
+        if (bit < 0) {
+            messages_add(messages, (struct position){.file = snapshot->file},
+                         "the tag '%s' is one too many beside those still in use: at most %u "
+                         "different ones; take the old ones out first",
+                         snapshot->tags[i].name, TAG_BITS);
+            return false;
+        }
+        snapshot->tags[i].bit = (uint32_t)bit;
+        plan->tags |= 1u << bit;
+    }
+    for (uint32_t i = 0; i < snapshot->pool_count; i++) {
+        for (uint32_t k = 0; k < snapshot->pools[i].backend_count; k++) {
+            struct backend_config *backend = &snapshot->pools[i].backends[k];
+            for (uint32_t tag = 0; tag < backend->tag_count; tag++) {
+                backend->tag_bits |= snapshot_tag_bits(snapshot, backend->tags[tag]);
+            }
+        }
+    }
+    return true;
 }
 
 /* Finds or makes the slots and facts of everything the snapshot names. */
@@ -222,7 +253,8 @@ static struct control_plan *make_control_plan(struct builder *builder, struct sn
     }
     plan->pool_count = snapshot->pool_count;
     plan->listener_count = snapshot->listener_count;
-    if (!take_facts(builder, plan, messages) || !make_control_scripts(builder, plan, messages)) {
+    if (!take_tags(builder, plan, messages) || !take_facts(builder, plan, messages) ||
+        !make_control_scripts(builder, plan, messages)) {
         free_control_plan(builder, plan);
         return NULL;
     }
@@ -237,6 +269,7 @@ static bool add_pool(struct builder *builder, struct worker_plan *plan, uint32_t
     if (!view_init(&pool->view, source->facts, source->config->name, source->slots, count)) {
         return out_of_memory(plan->snapshot, messages);
     }
+    pool->view.script.view.zone_code = zone_code(source->config->zone);
     pool->config = source->config;
     pool->facts = source->facts;
     pool->row = arena_pool_row(builder->arena, source->facts, worker);
@@ -276,6 +309,8 @@ static struct worker_plan *make_worker_plan(struct builder *builder,
         return NULL;
     }
     plan->snapshot = snapshot_hold(snapshot);
+    plan->tags = control_plan->tags;
+    tags_hold(&builder->tags, plan->tags);
     if (worker >= snapshot->workers) {
         return plan;
     }

@@ -40,6 +40,7 @@ struct control_listener {
 struct control_plan {
     struct snapshot *snapshot;
     struct script_host *host;
+    uint32_t tags; /* bits of the tags it speaks of; the builder's */
     uint32_t pool_count, listener_count;
     struct control_pool *pools;         /* same order as in the snapshot */
     struct control_listener *listeners; /* same order as in the snapshot */

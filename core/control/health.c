@@ -378,6 +378,8 @@ static void forget_health(struct watch *watch, const char *reason) {
     atomic_store_explicit(&slot->health, HEALTH_STARTING, memory_order_relaxed);
     atomic_store_explicit(&slot->failures_in_row, 0, memory_order_relaxed);
     atomic_store_explicit(&slot->script.view.connect_ewma_ms, 0, memory_order_relaxed);
+    atomic_store_explicit(&slot->script.view.connect_last_ms, 0, memory_order_relaxed);
+    atomic_store_explicit(&slot->script.view.connected_at, 0, memory_order_relaxed);
     write_reason(slot, reason);
     write_changed(slot);
 }
@@ -447,6 +449,8 @@ static void adopt(struct health *health, const struct control_pool *pool, uint32
     if (slot->script.view.max_sessions != config->max_sessions) {
         slot->script.view.max_sessions = config->max_sessions;
     }
+    slot->script.view.zone_code = zone_code(config->zone);
+    slot->script.view.tag_bits = config->tag_bits;
     atomic_store_explicit(&slot->presence, PRESENCE_PRESENT, memory_order_relaxed);
     if (pool->check == NULL) {
         adopt_unchecked(watch);

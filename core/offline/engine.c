@@ -177,7 +177,7 @@ static void serve(struct engine *engine, uint32_t index, const struct arrival *a
     double reached = arrival->at + connect_ms / 1000, length = arrival->duration * config->slow;
     double begins = reached;
     set_active(backend, active, arrival->at);
-    slot_connected(backend->slot, (float)connect_ms);
+    slot_connected(backend->slot, (float)connect_ms, (uint64_t)(reached * 1000));
     if (backend->places != NULL) {
         begins = take_place(backend, reached, length);
         double wait = begins - reached;

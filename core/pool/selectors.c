@@ -7,11 +7,12 @@
  * milliseconds for 1000 backends. Members are ordered and hashed by name, so that nodes whose
  * configurations list them differently agree. Tried and full backends stay in the tables and are
  * walked past: a retry moves nobody else. Without memory for a table, hash modulo count answers. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/address.h"
-#include "pool/view.h"
+#include "pool/least.h"
 
 static struct pool_view *view_of(const struct alacrity_pool *pool) {
     return (struct pool_view *)(uintptr_t)pool; /* the view begins with it */
@@ -32,34 +33,6 @@ static uint32_t mix(uint32_t word) {
     return word ^ word >> 16;
 }
 
-/* ---- least: fewest (active + 1) per weight ---- */
-
-static int32_t least(const struct alacrity_pool *pool) {
-    struct pool_view *view = view_of(pool);
-    const struct alacrity_backend *const *offered = view->script.eligible;
-    uint32_t count = pool->count;
-    if (count == 0) {
-        return -1;
-    }
-    /* Equals take turns: each call starts to look one further. */
-    uint32_t index = view->rotation++ % count;
-    int32_t best = -1;
-    uint64_t best_load = 0, best_weight = 0;
-    for (uint32_t left = count; left > 0; left--) {
-        const struct alacrity_backend *backend = offered[index];
-        uint64_t load = (uint64_t)atomic_load_explicit(&backend->active, memory_order_relaxed) + 1;
-        uint64_t weight = weight_of(backend); /* 0 only until the view is rebuilt */
-        /* load / weight < best_load / best_weight, without dividing */
-        if (weight > 0 && (best < 0 || load * best_weight < best_load * weight)) {
-            best = (int32_t)index;
-            best_load = load;
-            best_weight = weight;
-        }
-        index = index + 1 < count ? index + 1 : 0;
-    }
-    return best;
-}
-
 /* ---- the eligible set in the order of names ---- */
 
 struct candidate {
@@ -78,21 +51,20 @@ static int by_name(const void *a, const void *b) {
 /* NULL: no memory, or nobody with a weight. */
 static struct candidate *candidates_new(const struct pool_view *view, uint32_t *count) {
     struct candidate *candidates =
-        calloc(view->eligible_count + (size_t)1, sizeof(*candidates)); /* never of 0 bytes */
+        calloc(view->eligible.count + (size_t)1, sizeof(*candidates)); /* never of 0 bytes */
     *count = 0;
     if (candidates == NULL) {
         return NULL;
     }
-    for (uint32_t i = 0; i < view->eligible_count; i++) {
-        const struct slot *slot = (const struct slot *)(const void *)view->eligible[i];
-        uint32_t weight = weight_of(view->eligible[i]);
-        if (weight > 0) {
-            const char *name = slot->script.name;
+    for (uint32_t i = 0; i < view->eligible.count; i++) {
+        uint32_t position = view->eligible.positions[i];
+        if (view->weights[position] > 0) {
+            const char *name = view->members[position]->script.name;
             candidates[(*count)++] = (struct candidate){
                 .name = name,
                 .hash = hash_bytes(name, strlen(name)),
-                .position = (uint32_t)view_position(view, slot),
-                .weight = weight,
+                .position = position,
+                .weight = view->weights[position],
             };
         }
     }
@@ -319,7 +291,26 @@ static const struct ring *ring_ready(struct pool_view *view) {
     return made ? view->ring : NULL;
 }
 
-static int32_t select_ring(const struct alacrity_pool *pool, uint32_t hash) {
+/* How many sessions a backend of weight 1 may have, with bounded loads (Mirrokni et al., 2017): the
+ * fair share of all sessions, the new one among them, times the factor. */
+static double bound_of(const struct alacrity_pool *pool, double factor) {
+    const struct pool_view *view = view_of(pool);
+    uint64_t sessions = 1, weights = 0;
+    for (uint32_t i = 0; i < pool->count; i++) {
+        const struct alacrity_backend *backend = view->script.eligible[i];
+        sessions += atomic_load_explicit(&backend->active, memory_order_relaxed);
+        weights += weight_of(backend);
+    }
+    return weights > 0 ? factor * (double)sessions / (double)weights : 0;
+}
+
+/* Rounded up: at least one backend is always below, unless other workers are quicker. */
+static bool is_below(const struct alacrity_backend *backend, double bound) {
+    return atomic_load_explicit(&backend->active, memory_order_relaxed) <
+           ceil(bound * weight_of(backend));
+}
+
+static int32_t select_ring(const struct alacrity_pool *pool, uint32_t hash, double factor) {
     struct pool_view *view = view_of(pool);
     if (pool->count == 0) {
         return -1;
@@ -328,6 +319,8 @@ static int32_t select_ring(const struct alacrity_pool *pool, uint32_t hash) {
     if (ring == NULL) {
         return modulo(view, hash);
     }
+    const double bound = factor > 0 ? bound_of(pool, factor) : HUGE_VAL;
+    int32_t owner = -1; /* whose it would be without a bound */
     /* The first point at or after the hash; past the last one, the first. */
     uint32_t low = 0, high = ring->count;
     while (low < high) {
@@ -341,15 +334,48 @@ static int32_t select_ring(const struct alacrity_pool *pool, uint32_t hash) {
     for (uint32_t left = ring->count; left > 0; left--) {
         low = low < ring->count ? low : 0;
         int32_t place = view_offered_at(view, (uint32_t)ring->points[low]);
-        if (place >= 0) {
+        if (place >= 0 && is_below(view->script.eligible[place], bound)) {
             return place;
         }
+        owner = owner < 0 ? place : owner;
         low++;
     }
-    return modulo(view, hash);
+    return owner >= 0 ? owner : modulo(view, hash);
+}
+
+/* ---- rotate: smooth weighted round robin ---- */
+
+/* Everyone is owed its weight more; the one that is owed most has its turn, and pays for all. */
+static int32_t rotate(const struct alacrity_pool *pool, int64_t *credits) {
+    const struct pool_view *view = view_of(pool);
+    const uint32_t *positions = view->offered->positions;
+    int64_t most = INT64_MIN, total = 0;
+    int32_t turn = -1;
+    for (uint32_t i = 0; i < pool->count; i++) {
+        int64_t weight = view->weights[positions[i]];
+        int64_t credit = credits[positions[i]] += weight;
+        total += weight;
+        if (credit > most) {
+            most = credit;
+            turn = (int32_t)i;
+        }
+    }
+    if (turn >= 0) {
+        credits[positions[turn]] -= total;
+    }
+    return turn;
+}
+
+/* ---- find: by its id ---- */
+
+static int32_t find(const struct alacrity_pool *pool, uint32_t id) {
+    const struct pool_view *view = view_of(pool);
+    int32_t position = view_position_of_id(view, id);
+    return position >= 0 ? view_offered_at(view, (uint32_t)position) : -1;
 }
 
 void selectors_free(struct pool_view *view) {
+    least_free(view);
     free(view->maglev);
     if (view->ring != NULL) {
         free(view->ring->points);
@@ -359,13 +385,21 @@ void selectors_free(struct pool_view *view) {
     view->ring = NULL;
 }
 
+static const struct alacrity_pool *subset(const struct alacrity_pool *pool, uint32_t kind,
+                                          uint32_t tag_bits) {
+    return view_subset(view_of(pool), (enum subset_kind)kind, tag_bits);
+}
+
 static uint32_t hash(const char *bytes, uint32_t length) {
     return hash_bytes(bytes, length);
 }
 
 const struct alacrity_natives view_natives = {
-    .least = least,
+    .least = least_pick,
+    .rotate = rotate,
     .maglev = select_maglev,
     .ring = select_ring,
+    .find = find,
+    .subset = subset,
     .hash = hash,
 };

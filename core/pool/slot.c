@@ -5,7 +5,10 @@
  * store of the derived state, and the pool's generation, which publishes both to the workers. */
 #include "pool/slot.h"
 
+#include <math.h>
 #include <stddef.h>
+
+#include "base/clock.h"
 
 _Static_assert(sizeof(struct slot) % 64 == 0, "slots must not share cache lines");
 _Static_assert(sizeof(struct pool_facts) % 64 == 0, "facts must not share cache lines");
@@ -66,15 +69,26 @@ enum backend_state slot_state(const struct slot *slot) {
     }
 }
 
+static bool takes_sessions(uint32_t state) {
+    return state == STATE_UP || state == STATE_STARTING;
+}
+
 void slot_changed(struct slot *slot, struct pool_facts *pool) {
     enum backend_state state;
+    uint32_t before;
     /* Control and a worker may come here at once, and the one that computed first may store last: a
      * stale state would then stay. An exchange makes the later storer synchronise with the earlier
      * (acquire and release on one word), so its second look sees the other's parts and corrects. */
     do {
         state = slot_state(slot);
-        atomic_exchange_explicit(&slot->script.view.state_code, (uint32_t)state,
-                                 memory_order_acq_rel);
+        before = atomic_exchange_explicit(&slot->script.view.state_code, (uint32_t)state,
+                                          memory_order_acq_rel);
+        if (takes_sessions(state) && !takes_sessions(before)) {
+            /* Rounded up, so that nobody counts it as well for longer than it is. */
+            uint32_t now = (uint32_t)((clock_monotonic_ms() + 999) / 1000);
+            atomic_store_explicit(&slot->script.view.recovered_at, before == STATE_GONE ? 0 : now,
+                                  memory_order_relaxed);
+        }
     } while (slot_state(slot) != state);
     /* Release: a worker that acquires this number sees the state, weight and parts behind it. */
     atomic_fetch_add_explicit(&pool->generation, 1, memory_order_release);
@@ -82,7 +96,7 @@ void slot_changed(struct slot *slot, struct pool_facts *pool) {
 
 bool slot_is_listed(const struct slot *slot) {
     uint32_t state = atomic_load_explicit(&slot->script.view.state_code, memory_order_relaxed);
-    return (state == STATE_UP || state == STATE_STARTING) &&
+    return takes_sessions(state) &&
            atomic_load_explicit(&slot->script.view.weight, memory_order_relaxed) > 0;
 }
 
@@ -113,7 +127,16 @@ bool slot_connect_failed(struct slot *slot, struct pool_facts *pool, uint32_t li
     return true;
 }
 
-void slot_connected(struct slot *slot, float connect_ms) {
+/* A measurement is forgotten with time, not only with new ones: after FORGET_SECONDS without any,
+ * the next one counts for 63 %. */
+#define FORGET_SECONDS 10.0f
+
+static float share_of(uint32_t silent_seconds) {
+    float share = 1 - expf(-(float)silent_seconds / FORGET_SECONDS);
+    return share > 0.125f ? share : 0.125f;
+}
+
+void slot_connected(struct slot *slot, float connect_ms, uint64_t now_ms) {
     /* Looked at first: the line stays shared between workers while all goes well. */
     if (atomic_load_explicit(&slot->failures_in_row, memory_order_relaxed) != 0) {
         atomic_store_explicit(&slot->failures_in_row, 0, memory_order_relaxed);
@@ -122,7 +145,13 @@ void slot_connected(struct slot *slot, float connect_ms) {
         connect_ms = 0.001f;
     }
     /* Two workers may overwrite each other; an average can afford to lose a sample. */
-    float average = atomic_load_explicit(&slot->script.view.connect_ewma_ms, memory_order_relaxed);
-    average = average > 0 ? average + (connect_ms - average) / 8 : connect_ms;
-    atomic_store_explicit(&slot->script.view.connect_ewma_ms, average, memory_order_relaxed);
+    struct alacrity_backend *view = &slot->script.view;
+    float average = atomic_load_explicit(&view->connect_ewma_ms, memory_order_relaxed);
+    uint32_t now = (uint32_t)(now_ms / 1000);
+    uint32_t before = atomic_load_explicit(&view->connected_at, memory_order_relaxed);
+    float share = average > 0 ? share_of(now > before ? now - before : 0) : 1;
+    atomic_store_explicit(&view->connect_ewma_ms, average + (connect_ms - average) * share,
+                          memory_order_relaxed);
+    atomic_store_explicit(&view->connect_last_ms, connect_ms, memory_order_relaxed);
+    atomic_store_explicit(&view->connected_at, now, memory_order_relaxed);
 }

@@ -134,7 +134,8 @@ bool slot_is_listed(const struct slot *slot);
 /* Worker: counts a connect failure; true exactly once, when `limit` in a row made it suspect.
  * limit 0 = never (a pool without a check has nobody to say up again). */
 bool slot_connect_failed(struct slot *slot, struct pool_facts *pool, uint32_t limit);
-/* Worker: a connect took this long. Resets the run of failures, feeds the average (1/8 weight). */
-void slot_connected(struct slot *slot, float connect_ms);
+/* Worker: a connect took this long, and ended now (clock_monotonic_ms). Resets the run of failures,
+ * feeds the average: with 1/8 weight, or more the longer nothing was measured. */
+void slot_connected(struct slot *slot, float connect_ms, uint64_t now_ms);
 
 #endif

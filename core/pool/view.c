@@ -16,19 +16,37 @@ static void positions_add(struct pool_view *view, uint32_t id, uint32_t position
     view->positions[at] = position + 1;
 }
 
-int32_t view_position(const struct pool_view *view, const struct slot *slot) {
+int32_t view_position_of_id(const struct pool_view *view, uint32_t id) {
     /* At most half full, so there is always an empty place to stop at. */
-    for (uint32_t at = slot->script.view.id & view->positions_mask; view->positions[at] != 0;
+    for (uint32_t at = id & view->positions_mask; view->positions[at] != 0;
          at = (at + 1) & view->positions_mask) {
         uint32_t position = view->positions[at] - 1;
-        if (view->members[position] == slot) {
+        if (view->all[position]->id == id) {
             return (int32_t)position;
         }
     }
     return -1;
 }
 
+int32_t view_position(const struct pool_view *view, const struct slot *slot) {
+    int32_t position = view_position_of_id(view, slot->script.view.id);
+    return position >= 0 && view->members[position] == slot ? position : -1;
+}
+
 /* ---- life ---- */
+
+static bool list_init(struct view_list *list, size_t room) {
+    list->backends = calloc(room, sizeof(*list->backends));
+    list->positions = calloc(room, sizeof(*list->positions));
+    list->places = calloc(room, sizeof(*list->places));
+    return list->backends != NULL && list->positions != NULL && list->places != NULL;
+}
+
+static void list_free(struct view_list *list) {
+    free(list->backends);
+    free(list->positions);
+    free(list->places);
+}
 
 bool view_init(struct pool_view *view, const struct pool_facts *facts, const char *name,
                struct slot *const *members, uint32_t count) {
@@ -38,16 +56,13 @@ bool view_init(struct pool_view *view, const struct pool_facts *facts, const cha
     while (places < 2 * (size_t)count) {
         places *= 2;
     }
+    bool listed = list_init(&view->eligible, room) && list_init(&view->untried, room);
     view->members = calloc(room, sizeof(*view->members));
     view->all = calloc(room, sizeof(*view->all));
-    view->eligible = calloc(room, sizeof(*view->eligible));
-    view->untried = calloc(room, sizeof(*view->untried));
-    view->eligible_at = calloc(room, sizeof(*view->eligible_at));
-    view->untried_at = calloc(room, sizeof(*view->untried_at));
+    view->weights = calloc(room, sizeof(*view->weights));
     view->positions = calloc(places, sizeof(*view->positions));
     view->script.name = strdup(name); /* own copy: the view may outlive what it was made from */
-    if (view->members == NULL || view->all == NULL || view->eligible == NULL ||
-        view->untried == NULL || view->eligible_at == NULL || view->untried_at == NULL ||
+    if (!listed || view->members == NULL || view->all == NULL || view->weights == NULL ||
         view->positions == NULL || view->script.name == NULL) {
         view_free(view);
         return false;
@@ -60,18 +75,21 @@ bool view_init(struct pool_view *view, const struct pool_facts *facts, const cha
     }
     view->script.all = view->all;
     view->script.all_count = count;
-    view->script.eligible = view->eligible;
+    view->offered = &view->eligible;
+    view->script.eligible = view->eligible.backends;
     return true;
 }
 
+static void subsets_free(struct pool_view *view);
+
 void view_free(struct pool_view *view) {
+    subsets_free(view);
     selectors_free(view);
+    list_free(&view->eligible);
+    list_free(&view->untried);
     free(view->members);
     free(view->all);
-    free(view->eligible);
-    free(view->untried);
-    free(view->eligible_at);
-    free(view->untried_at);
+    free(view->weights);
     free(view->positions);
     free((char *)(uintptr_t)view->script.name);
     *view = (struct pool_view){0};
@@ -87,27 +105,46 @@ static uint32_t cap_of(const struct alacrity_backend *backend) {
     return atomic_load_explicit(&backend->max_sessions, memory_order_relaxed);
 }
 
-static void offer(struct pool_view *view, const struct alacrity_backend **set, uint32_t count) {
-    view->script.eligible = set;
-    view->script.view.count = count;
+static void offer(struct pool_view *view, const struct view_list *list) {
+    view->offered = list;
+    view->script.eligible = list->backends;
+    view->script.view.count = list->count;
+}
+
+static void list_add(struct pool_view *view, struct view_list *list, uint32_t position) {
+    list->places[position] = list->count;
+    list->positions[list->count] = position;
+    list->backends[list->count++] = view->all[position];
+}
+
+static bool list_has(const struct pool_view *view, const struct view_list *list,
+                     uint32_t position) {
+    uint32_t place = list->places[position];
+    return place < list->count && list->backends[place] == view->all[position];
+}
+
+static void begin_listing(struct pool_view *view) {
+    view->listings++;
+    view->eligible.count = 0;
+    view->has_caps = false;
+    view->signature = 14695981039346656037u; /* FNV-1a over words: collisions do not happen */
+}
+
+static void make_eligible(struct pool_view *view, uint32_t position) {
+    uint32_t weight = weight_of(view->all[position]);
+    view->has_caps = view->has_caps || cap_of(view->all[position]) > 0;
+    view->signature = (view->signature ^ ((uint64_t)position << 32 | weight)) * 1099511628211u;
+    view->weights[position] = weight;
+    list_add(view, &view->eligible, position);
 }
 
 static void rebuild(struct pool_view *view, bool everyone) {
-    uint32_t count = 0;
-    uint64_t signature = 14695981039346656037u; /* FNV-1a over words: collisions do not happen */
-    view->has_caps = false;
+    begin_listing(view);
     for (uint32_t i = 0; i < view->script.all_count; i++) {
-        const struct slot *slot = view->members[i];
-        if (!everyone && !slot_is_listed(slot)) {
-            continue;
+        if (everyone || slot_is_listed(view->members[i])) {
+            make_eligible(view, i);
         }
-        view->has_caps = view->has_caps || cap_of(view->all[i]) > 0;
-        signature = (signature ^ ((uint64_t)i << 32 | weight_of(view->all[i]))) * 1099511628211u;
-        view->eligible_at[i] = count;
-        view->eligible[count++] = view->all[i];
     }
-    view->signature = signature;
-    view->eligible_count = count;
 }
 
 static bool is_tried(const struct alacrity_backend *backend, const uint32_t *tried,
@@ -126,50 +163,42 @@ static bool is_full(const struct alacrity_backend *backend) {
 }
 
 static void narrow(struct pool_view *view, const uint32_t *tried, uint32_t tried_count) {
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < view->eligible_count; i++) {
-        const struct alacrity_backend *backend = view->eligible[i];
-        if (is_full(backend) || is_tried(backend, tried, tried_count)) {
-            continue;
+    view->narrowings++;
+    view->untried.count = 0;
+    for (uint32_t i = 0; i < view->eligible.count; i++) {
+        const struct alacrity_backend *backend = view->eligible.backends[i];
+        if (!is_full(backend) && !is_tried(backend, tried, tried_count)) {
+            list_add(view, &view->untried, view->eligible.positions[i]);
         }
-        /* A slot begins with what scripts see of it. */
-        int32_t position = view_position(view, (const struct slot *)(const void *)backend);
-        view->untried_at[position] = count;
-        view->untried[count++] = backend;
     }
-    offer(view, view->untried, count);
+    /* Most often nobody is full: what is kept for the whole set then serves. */
+    offer(view, view->untried.count < view->eligible.count ? &view->untried : &view->eligible);
 }
 
 void view_prepare(struct pool_view *view, const uint32_t *tried, uint32_t tried_count) {
     /* Acquire pairs with slot_changed's release: we see at least the states behind this number. It
      * is read before them, so that a change while we rebuild makes us rebuild once more. */
     uint32_t generation = atomic_load_explicit(&view->facts->generation, memory_order_acquire);
-    if (!view->built || view->generation != generation) {
-        view->generation = generation;
+    if (!view->built || view->script.view.generation != generation) {
+        view->script.view.generation = generation;
         view->built = true;
         rebuild(view, false);
     }
     if (tried_count > 0 || view->has_caps) {
         narrow(view, tried, tried_count);
     } else {
-        offer(view, view->eligible, view->eligible_count);
+        offer(view, &view->eligible);
     }
 }
 
 void view_prepare_trial(struct pool_view *view) {
     rebuild(view, true);
     view->built = false;
-    offer(view, view->eligible, view->eligible_count);
+    offer(view, &view->eligible);
 }
 
 int32_t view_offered_at(const struct pool_view *view, uint32_t position) {
-    const uint32_t *places =
-        view->script.eligible == view->untried ? view->untried_at : view->eligible_at;
-    uint32_t place = places[position];
-    if (place < view->script.view.count && view->script.eligible[place] == view->all[position]) {
-        return (int32_t)place;
-    }
-    return -1;
+    return list_has(view, view->offered, position) ? (int32_t)view->offered->places[position] : -1;
 }
 
 struct slot *view_offers(const struct pool_view *view, const struct arena *arena,
@@ -188,4 +217,93 @@ int32_t view_pick_round_robin(struct pool_view *view) {
         return -1;
     }
     return (int32_t)(view->rotation++ % count);
+}
+
+/* ---- subsets ---- */
+
+struct subset {
+    struct pool_view view;
+    struct subset *next;
+    enum subset_kind kind;
+    uint32_t tag_bits;
+    uint64_t listings, narrowings; /* of the view it is a part of, when filled */
+};
+
+static void subsets_free(struct pool_view *view) {
+    while (view->subsets != NULL) {
+        struct subset *subset = view->subsets;
+        view->subsets = subset->next;
+        view_free(&subset->view);
+        free(subset);
+    }
+}
+
+static bool belongs(const struct subset *subset, const struct alacrity_backend *backend,
+                    uint32_t zone_code) {
+    bool tagged =
+        (atomic_load_explicit(&backend->tag_bits, memory_order_relaxed) & subset->tag_bits) != 0;
+    bool near = atomic_load_explicit(&backend->zone_code, memory_order_relaxed) == zone_code;
+    switch (subset->kind) {
+    case SUBSET_TAGGED:
+        return tagged;
+    case SUBSET_UNTAGGED:
+        return !tagged;
+    case SUBSET_NEAR:
+        return near;
+    default:
+        return !near;
+    }
+}
+
+static struct subset *find_subset(struct pool_view *view, enum subset_kind kind,
+                                  uint32_t tag_bits) {
+    struct subset *subset = view->subsets;
+    while (subset != NULL && (subset->kind != kind || subset->tag_bits != tag_bits)) {
+        subset = subset->next;
+    }
+    if (subset != NULL || (subset = calloc(1, sizeof(*subset))) == NULL) {
+        return subset;
+    }
+    if (!view_init(&subset->view, view->facts, view->script.name, view->members,
+                   view->script.all_count)) {
+        free(subset);
+        return NULL;
+    }
+    subset->view.is_part = true;
+    subset->kind = kind;
+    subset->tag_bits = tag_bits;
+    subset->next = view->subsets;
+    view->subsets = subset;
+    return subset;
+}
+
+const struct alacrity_pool *view_subset(struct pool_view *view, enum subset_kind kind,
+                                        uint32_t tag_bits) {
+    struct subset *subset = view->is_part ? NULL : find_subset(view, kind, tag_bits);
+    if (subset == NULL) {
+        return NULL;
+    }
+    struct pool_view *part = &subset->view;
+    part->script.view = view->script.view;
+    if (subset->listings != view->listings) {
+        subset->listings = view->listings;
+        begin_listing(part);
+        for (uint32_t i = 0; i < view->eligible.count; i++) {
+            if (belongs(subset, view->eligible.backends[i], view->script.view.zone_code)) {
+                make_eligible(part, view->eligible.positions[i]);
+            }
+        }
+    }
+    bool narrowed = view->offered == &view->untried;
+    if (narrowed && subset->narrowings != view->narrowings) {
+        subset->narrowings = view->narrowings;
+        part->untried.count = 0;
+        for (uint32_t i = 0; i < view->untried.count; i++) {
+            if (list_has(part, &part->eligible, view->untried.positions[i])) {
+                list_add(part, &part->untried, view->untried.positions[i]);
+            }
+        }
+    }
+    offer(part, narrowed ? &part->untried : &part->eligible);
+    return &part->script.view;
 }

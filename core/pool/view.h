@@ -19,25 +19,39 @@
 
 #define VIEW_TRIED_MAX 16 /* most attempts of one session, = schema's bound on retries + 1 */
 
+struct least;
 struct maglev;
 struct ring;
+struct subset;
+
+/* An array of backends, and both ways between places in it and positions among the members. */
+struct view_list {
+    const struct alacrity_backend **backends;
+    uint32_t count;
+    uint32_t *positions; /* of the backend at a place */
+    uint32_t *places;    /* of the member at a position; counts only if it really stands there, so
+                            that nothing needs to be cleared */
+};
 
 struct pool_view {
     struct alacrity_pool_private script; /* first: handed to scripts */
     struct slot **members;               /* script.all_count of them, document order */
-    const struct alacrity_backend **all, **eligible, **untried; /* arrays of all_count */
-    uint32_t eligible_count;
+    const struct alacrity_backend **all; /* the same, as scripts see them */
+    struct view_list eligible, untried;
+    const struct view_list *offered; /* one of the two: what script.eligible is */
     const struct pool_facts *facts;
-    uint32_t generation; /* of the facts, when built */
     bool built;
     bool has_caps;     /* some eligible backend has max_sessions */
+    uint32_t *weights; /* of the members, when listed */
     uint32_t rotation; /* of view_pick_round_robin and view_natives.least */
-    /* Where a member (by its position) stands in eligible[] and untried[]; an entry counts only if
-     * the backend really stands there, so neither needs to be cleared. */
-    uint32_t *eligible_at, *untried_at;
-    uint32_t *positions; /* hash from slot id to position + 1; 0 = empty; fixed by view_init */
+    /* How often `eligible`, and how often `untried` was filled: from these a subset knows. */
+    uint64_t listings, narrowings;
+    struct subset *subsets; /* list; those that were ever asked for */
+    bool is_part;           /* of another view: has no subsets itself */
+    uint32_t *positions;    /* hash from slot id to position + 1; 0 = empty; fixed by view_init */
     uint32_t positions_mask;
     uint64_t signature;    /* of the eligible set with its weights: when tables are stale */
+    struct least *least;   /* least.c's; NULL until it is needed */
     struct maglev *maglev; /* selectors' own; NULL until the first use */
     struct ring *ring;
 };
@@ -64,8 +78,18 @@ struct slot *view_offers(const struct pool_view *view, const struct arena *arena
 
 /* Position of the slot among members[] (document order, as in pool_config), -1 = not a member. */
 int32_t view_position(const struct pool_view *view, const struct slot *slot);
+/* The same of a backend's id; there need not be one of that id. */
+int32_t view_position_of_id(const struct pool_view *view, uint32_t id);
 /* Where the member at that position stands in script.eligible now, -1 = not offered. */
 int32_t view_offered_at(const struct pool_view *view, uint32_t position);
+
+/* A part of what is offered, as a pool of its own: same members, but only these are eligible. Kept
+ * and renewed by the view. NULL: out of memory, or this is a part itself: a script could else have
+ * parts of parts made without end. */
+/* The numbers are prelude.lua's. */
+enum subset_kind { SUBSET_TAGGED, SUBSET_UNTAGGED, SUBSET_NEAR, SUBSET_FAR };
+const struct alacrity_pool *view_subset(struct pool_view *view, enum subset_kind kind,
+                                        uint32_t tag_bits);
 
 /* selectors.c: frees the tables; view_free's. */
 void selectors_free(struct pool_view *view);

@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "session/session.h"
 
@@ -291,6 +292,6 @@ static void on_writable(struct ev_loop *loop, struct ev_io *io, int events) {
         return;
     }
     ev_tstamp took = session->plane->now - session->dial->started;
-    slot_connected(session->slot, (float)(took * 1000));
+    slot_connected(session->slot, (float)(took * 1000), clock_monotonic_ms());
     relay_start(session);
 }

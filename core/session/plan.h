@@ -44,6 +44,7 @@ struct worker_listener {
 struct worker_plan {
     struct mail mail;          /* carries it to the worker, and back: posting cannot fail */
     struct snapshot *snapshot; /* one reference */
+    uint32_t tags;             /* bits of the tags it speaks of; the builder's */
     struct script_host *host;
     uint32_t references; /* sessions not yet connected, +1 while current; the worker's own */
     uint32_t pool_count, listener_count;

@@ -49,11 +49,20 @@ struct alacrity_backend {
     ALACRITY_ATOMIC(float)
     connect_ewma_ms; /* average connect time, 0 = none yet; writers: workers */
     ALACRITY_ATOMIC(uint32_t) max_sessions; /* 0 = no limit; writer: control */
+    ALACRITY_ATOMIC(float) connect_last_ms; /* the last connect time, 0 = none; writers: workers */
+    ALACRITY_ATOMIC(uint32_t) connected_at; /* and when, in seconds of alacrity.now() */
+    ALACRITY_ATOMIC(uint32_t)
+    recovered_at; /* when it could last take sessions again (as above), 0 = always could;
+                     writers: control, workers */
+    ALACRITY_ATOMIC(uint32_t) zone_code; /* of its zone's name, 0 = none; writer: control */
+    ALACRITY_ATOMIC(uint32_t) tag_bits;  /* one a tag (core/pool/tags.h); writer: control */
 };
 
 /* The eligible backends of a pool, as one worker sees them now. */
 struct alacrity_pool {
-    uint32_t count; /* eligible backends; `#pool` */
+    uint32_t count;      /* eligible backends; `#pool` */
+    uint32_t generation; /* another number whenever the state, weight, ... of a backend changed */
+    uint32_t zone_code;  /* of the zone this balancer stands in, 0 = not said */
 };
 
 /* What is known of the session a backend is picked for. */
@@ -89,8 +98,13 @@ struct alacrity_ctx_private {
 /* Native selectors: each answers a position in pool->eligible, or -1 when there is none. */
 struct alacrity_natives {
     int32_t (*least)(const struct alacrity_pool *pool);
+    int32_t (*rotate)(const struct alacrity_pool *pool, int64_t *credits); /* all_count of them */
     int32_t (*maglev)(const struct alacrity_pool *pool, uint32_t hash);
-    int32_t (*ring)(const struct alacrity_pool *pool, uint32_t hash);
+    int32_t (*ring)(const struct alacrity_pool *pool, uint32_t hash,
+                    double factor);                                 /* 0: no bound */
+    int32_t (*find)(const struct alacrity_pool *pool, uint32_t id); /* of a backend */
+    const struct alacrity_pool *(*subset)(const struct alacrity_pool *pool, uint32_t kind,
+                                          uint32_t tag_bits); /* NULL: see view_subset */
     uint32_t (*hash)(const char *bytes, uint32_t length);
 };
 

@@ -21,6 +21,7 @@ local _G, error, pcall, type, tostring, select = _G, error, pcall, type, tostrin
 local getmetatable, ipairs, pairs, load, concat = getmetatable, ipairs, pairs, load, table.concat
 local find, match, sub = string.find, string.match, string.sub
 local floor, random, huge = math.floor, math.random, math.huge
+local band = bit.band
 
 local backend_t = ffi.typeof("struct alacrity_backend")
 local pool_t = ffi.typeof("struct alacrity_pool")
@@ -29,12 +30,16 @@ local backend_ptr = ffi.typeof("const struct alacrity_backend_private *")
 local pool_ptr = ffi.typeof("const struct alacrity_pool_private *")
 local ctx_ptr = ffi.typeof("const struct alacrity_ctx_private *")
 local all_ptr = ffi.typeof("const struct alacrity_all *")
+local credits_t = ffi.typeof("struct { uint32_t count; int64_t credits[?]; }")
 
 local natives = cast("const struct alacrity_natives *", host.natives)
 local native_least, native_maglev = natives.least, natives.maglev
-local native_ring, native_hash = natives.ring, natives.hash
+local native_ring, native_find, native_hash = natives.ring, natives.find, natives.hash
+local native_rotate, native_subset = natives.rotate, natives.subset
 local native_now = cast("alacrity_now *", host.now)
 local states, failures = host.states, host.failures
+local zones, tags = host.zones, host.tags -- code to name; name to bit
+zones[0] = ""
 
 -- ---- backend: one server -----------------------------------------------------------------------
 
@@ -43,12 +48,25 @@ local backend_fields = {
   pool_name = function(self) return text(cast(backend_ptr, self).pool) end,
   address = function(self) return text(cast(backend_ptr, self).address) end,
   state = function(self) return states[self.state_code] or "gone" end,
+  zone = function(self) return zones[self.zone_code] or "" end,
+}
+
+local backend_methods = {
+  --- Is it tagged so in the configuration?
+  has_tag = function(self, tag)
+    if not istype(backend_t, self) then
+      error("call the methods of a backend with a colon, as in backend:has_tag('x')", 2)
+    end
+    local bits = tags[tag]
+    return bits ~= nil and band(self.tag_bits, bits) ~= 0
+  end,
 }
 
 ffi.metatype(backend_t, {
   __index = function(self, key)
     local field = backend_fields[key]
     if field then return field(self) end
+    return backend_methods[key]
   end,
   -- LuaJIT asks this for any pair with a backend in it: the other may be nil or a number.
   __eq = function(a, b)
@@ -80,46 +98,106 @@ local function check_score(score)
   end
 end
 
+-- What selectors answer, by the backend's id, made when a policy gets its pool: a reference that
+-- leaves machine code would else be made, and collected, for each pick.
+local answers = {}
+
+local function keep_answers(pool)
+  local p = cast(pool_ptr, pool)
+  for i = 0, p.all_count - 1 do
+    local b = p.all[i][0]
+    answers[b.id] = b
+  end
+end
+
+local function answer(pool, i)
+  if i >= 0 then return answers[cast(pool_ptr, pool).eligible[i].id] end
+end
+
 --- The backend with the fewest active sessions for its weight; equal ones take turns. Native.
 function pool_methods.least(self)
   check_pool(self)
-  local i = native_least(self)
-  if i >= 0 then return cast(pool_ptr, self).eligible[i][0] end
+  return answer(self, native_least(self))
 end
 
 --- The backend that owns the hash in a Maglev table: even, and stable when others come and go.
 function pool_methods.maglev(self, hash)
   check_pool(self)
   check_hash(hash)
-  local i = native_maglev(self, hash)
-  if i >= 0 then return cast(pool_ptr, self).eligible[i][0] end
+  return answer(self, native_maglev(self, hash))
 end
 
---- The same on a ketama-like ring.
-function pool_methods.ring(self, hash)
+--- The same on a ketama-like ring. With a factor, from 1 up, a backend that has that many times its
+--- fair share of all sessions is passed over: the next on the ring gets them.
+function pool_methods.ring(self, hash, factor)
   check_pool(self)
   check_hash(hash)
-  local i = native_ring(self, hash)
-  if i >= 0 then return cast(pool_ptr, self).eligible[i][0] end
+  if factor == nil then
+    factor = 0
+  elseif not (type(factor) == "number" and factor >= 1) then
+    error("the factor must be a number from 1 up, or left out", 2)
+  end
+  return answer(self, native_ring(self, hash, factor))
 end
 
---- The backend with the lowest score(backend). It starts looking at a random one, so that equal
---- scores spread. Make the score function once, in `new`, not in the pick. NaN is never lowest.
+--- The backend with this id, if it is one of those that can take this session.
+function pool_methods.find(self, id)
+  check_pool(self)
+  if not (type(id) == "number" and id >= 0 and id < 2 ^ 32) then
+    error("the id must be the id of a backend", 2)
+  end
+  return answer(self, native_find(self, id))
+end
+
+-- What rotations stand for. Scripts must not get hold of the arrays: nothing checks their bounds.
+local rotations = setmetatable({}, { __mode = "k" })
+
+--- The next in turn: smooth weighted round robin (3,1 gives a a b a), exact in every round. What
+--- each is owed is kept in a rotation, made in `new` with alacrity.rotation(). Native.
+function pool_methods.rotate(self, rotation)
+  check_pool(self)
+  local credits = rotations[rotation]
+  local count = cast(pool_ptr, self).all_count
+  if not credits or credits.count ~= count then
+    if credits == nil then error("pool:rotate() takes a rotation, made with alacrity.rotation()", 2) end
+    credits = credits_t(count, count)
+    rotations[rotation] = credits
+  end
+  return answer(self, native_rotate(self, credits.credits))
+end
+
+local function subset(self, kind, bits)
+  check_pool(self)
+  local part = native_subset(self, kind, bits)
+  if part == nil then error("parts are made of the whole pool, not of parts (or memory is out)", 3) end
+  return part[0]
+end
+
+--- Parts of the pool, each a pool itself: only those with the tag, only those without it, only those
+--- in the zone where the balancer stands, only those elsewhere. `all` stays that of the whole.
+function pool_methods.tagged(self, tag) return subset(self, 0, tags[tag] or 0) end
+function pool_methods.untagged(self, tag) return subset(self, 1, tags[tag] or 0) end
+function pool_methods.near(self) return subset(self, 2, 0) end
+function pool_methods.far(self) return subset(self, 3, 0) end
+
+--- The backend with the lowest score(backend); of equal ones any, with the same chance. NaN is never
+--- lowest: a score of 0/0 leaves a backend out. Make the score function once, in `new`, not in the
+--- pick.
 function pool_methods.min(self, score)
   check_pool(self)
   check_score(score)
   local p = cast(pool_ptr, self)
-  local count = self.count
-  if count == 0 then return nil end
-  local start = random(0, count - 1)
   local best, best_score = -1, huge
-  for i = start, count - 1 do
+  local equals, turn = 0, 0 -- the m-th of equals replaces the one before with a chance of 1 in m
+  for i = 0, self.count - 1 do
     local s = score(p.eligible[i][0])
-    if s < best_score or (best < 0 and s == s) then best, best_score = i, s end
-  end
-  for i = 0, start - 1 do
-    local s = score(p.eligible[i][0])
-    if s < best_score or (best < 0 and s == s) then best, best_score = i, s end
+    if s < best_score then
+      best, best_score, equals = i, s, 1
+      turn = 1 / random()
+    elseif s == best_score then -- also the first, if that is infinity
+      equals = equals + 1
+      if equals > turn then best, turn = i, equals / random() end
+    end
   end
   if best >= 0 then return p.eligible[best][0] end
 end
@@ -151,6 +229,7 @@ ffi.metatype(pool_t, {
     end
     if key == "all" then return cast(all_ptr, self)[0] end
     if key == "name" then return text(cast(pool_ptr, self).name) end
+    if key == "zone" then return zones[self.zone_code] or "" end
     return pool_methods[key]
   end,
   __tostring = function(self) return "pool " .. self.name end,
@@ -202,6 +281,12 @@ local alacrity = {
   },
   --- Seconds of a clock that never jumps; only differences mean something.
   now = function() return native_now() end,
+  --- Whose turn it is, for pool:rotate().
+  rotation = function()
+    local rotation = {}
+    rotations[rotation] = false -- the array is made at the first use, when the pool is known
+    return rotation
+  end,
   --- 32-bit hash of a string, the same on every node and start.
   hash = function(bytes)
     if type(bytes) ~= "string" then error("alacrity.hash() takes a string", 2) end
@@ -310,7 +395,11 @@ return {
   modules = modules,
   sandbox = sandbox,
   backend = function(pointer) return cast("const struct alacrity_backend *", pointer)[0] end,
-  pool = function(pointer) return cast("const struct alacrity_pool *", pointer)[0] end,
+  pool = function(pointer)
+    local pool = cast("const struct alacrity_pool *", pointer)[0]
+    keep_answers(pool)
+    return pool
+  end,
   ctx = function(pointer) return cast("const struct alacrity_ctx *", pointer)[0] end,
   size = function(name) return ffi.sizeof("struct " .. name) end,
   offset = function(name, field) return (ffi.offsetof("struct " .. name, field)) end,

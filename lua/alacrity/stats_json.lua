@@ -7,7 +7,7 @@ local ROOT = format.order { "version", "configuration", "now_ms", "uptime_ms", "
   "scripts", "script_metrics", "arena", "shared" }
 local LISTENER = format.order { "bind", "pool", "service", "max_sessions", "sessions_active",
   "sessions_total", "bytes_in_total", "bytes_out_total", "ended" }
-local POOL = format.order { "policy", "fallback", "check", "retries", "sessions_active",
+local POOL = format.order { "policy", "fallback", "check", "zone", "retries", "sessions_active",
   "sessions_total", "bytes_in_total", "bytes_out_total", "retries_total", "picks_total",
   "policy_errors_total", "policy_bad_answers_total", "policy_nil_total",
   "policy_overruns_total", "policy_resting_total", "policy_out_total", "policy_out_workers",
@@ -18,8 +18,9 @@ local VERSION = format.order { "number", "name", "path", "origin", "since_ms" }
 local SHADOW = format.order { "asked_total", "agreed_total", "failed_total", "current_ns_total",
   "shadow_ns_total", "sample" }
 local BACKEND = format.order { "address", "configured_address", "state", "admin", "eligible",
-  "weight", "configured_weight", "max_sessions", "active", "sessions_total", "bytes_in_total",
-  "bytes_out_total", "picks_total", "shadow_picks_total", "connect_failures_total", "connect_timeouts_total",
+  "weight", "configured_weight", "max_sessions", "zone", "tags", "active", "sessions_total",
+  "bytes_in_total", "bytes_out_total", "picks_total", "shadow_picks_total",
+  "connect_failures_total", "connect_timeouts_total",
   "resets_total", "connect_ms", "checks_total", "checks_failed_total", "downs_total",
   "changed_ms", "reason" }
 local WORKER = format.order { "index", "sessions", "heartbeat_age_ms", "lua_memory_bytes" }
@@ -61,6 +62,7 @@ end
 return function(facts)
   for _, listener in ipairs(facts.listeners) do format.array(listener.bind) end
   for _, pool in ipairs(facts.pools) do
+    for _, backend in ipairs(pool.backends) do format.array(backend.tags) end
     pool.backends = by_name(pool.backends, BACKEND)
     for _, version in pairs(pool.versions) do setmetatable(version, VERSION) end
     setmetatable(pool.versions, VERSIONS)

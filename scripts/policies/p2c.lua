@@ -3,6 +3,7 @@
 -- same emptiest backend do not rush it. The cost does not grow with the pool.
 -- Use it for large pools, and when several balancers share the backends.
 local function load(backend)
+  if backend.active == 0 then return 0 end -- else the light ones of an idle pool would get nothing
   return (backend.active + 1) / backend.weight
 end
 

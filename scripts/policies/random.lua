@@ -3,16 +3,15 @@
 -- remembered. Over few sessions it is less even than round-robin; p2c is nearly always better.
 local random = math.random
 
+-- In one pass: each takes the place of the one before with a chance of its weight in all weights so
+-- far. Drawn is not for each, but how far the weights must grow until the next one does.
 local function pick(self, ctx, pool)
-  local total = 0
-  for i = 1, #pool do total = total + pool[i].weight end
-  local left = random() * total -- a point on a line made of all weights, in a row
+  local best, total, turn = nil, 0, 0
   for i = 1, #pool do
-    local b = pool[i]
-    left = left - b.weight
-    if left < 0 then return b end
+    total = total + pool[i].weight
+    if total > turn then best, turn = i, total / random() end
   end
-  return pool[#pool] -- only if a weight changed in between
+  return best and pool[best]
 end
 
 return {

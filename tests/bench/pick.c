@@ -15,6 +15,12 @@ static uint64_t cpu_us(void) {
 static double measure(const struct script_use *use, uint32_t backends, bool jit) {
     static struct fixture f;
     fixture_open(&f, backends, NULL);
+    fixture_labels(&f);
+    for (uint32_t i = 0; i < backends; i++) { /* half are near by, every fourth has the tags */
+        struct alacrity_backend *view = &f.slots[i]->script.view;
+        view->zone_code = zone_code(i % 2 == 0 ? "east" : "west");
+        view->tag_bits = i % 4 == 0 ? 1u << FIXTURE_CANARY | 1u << FIXTURE_BACKUP : 0;
+    }
     f.snapshot.lua.jit = jit;
     struct policy *policy = fixture_policy(&f, *use);
     if (policy == NULL) {

@@ -2,8 +2,9 @@
 local function backend(name, state, more)
   local b = { name = name, address = "127.0.0.1:9001", configured_address = "127.0.0.1:9001",
     state = state, admin = "ready", eligible = state == "up" or state == "starting", weight = 1,
-    configured_weight = 1, max_sessions = 0, active = 0, sessions_total = 0, bytes_in_total = 0,
-    bytes_out_total = 0, picks_total = 0, shadow_picks_total = 0, connect_failures_total = 0, connect_timeouts_total = 0,
+    configured_weight = 1, max_sessions = 0, tags = {}, active = 0, sessions_total = 0,
+    bytes_in_total = 0, bytes_out_total = 0, picks_total = 0, shadow_picks_total = 0,
+    connect_failures_total = 0, connect_timeouts_total = 0,
     resets_total = 0, connect_ms = 0, checks_total = 0, checks_failed_total = 0, downs_total = 0,
     changed_ms = 1700000000000, reason = "" }
   for k, v in pairs(more or {}) do b[k] = v end

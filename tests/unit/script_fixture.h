@@ -79,6 +79,22 @@ static inline void fixture_open(struct fixture *f, uint32_t count, const uint32_
     fixture_must(f->host != NULL);
 }
 
+/* Bits of the tags in fixture_labels. */
+enum { FIXTURE_CANARY = 31, FIXTURE_BACKUP = 2 };
+
+/* Before the first policy: zones east, where we are, and west; tags canary and backup. */
+static inline void fixture_labels(struct fixture *f) {
+    static struct zone_config zones[] = {{.name = "east"}, {.name = "west"}};
+    static struct tag_config tags[] = {{"canary", FIXTURE_CANARY}, {"backup", FIXTURE_BACKUP}};
+    for (int i = 0; i < 2; i++) {
+        zones[i].code = zone_code(zones[i].name);
+    }
+    f->snapshot.zones = zones;
+    f->snapshot.tags = tags;
+    f->snapshot.zone_count = f->snapshot.tag_count = 2;
+    f->view.script.view.zone_code = zone_code("east");
+}
+
 static inline int fixture_remove(const char *path, const struct stat *status, int kind,
                                  struct FTW *walk) {
     (void)status, (void)kind, (void)walk;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "pool/arena.h"
 #include "suite.h"
 
@@ -278,7 +279,7 @@ START_TEST(failures_in_a_row_make_suspect_once) {
     slot_changed(a, pool);
     ck_assert(!slot_connect_failed(a, pool, 3));
     ck_assert(!slot_connect_failed(a, pool, 3));
-    slot_connected(a, 1); /* the run ends */
+    slot_connected(a, 1, 1000); /* the run ends */
     ck_assert(!slot_connect_failed(a, pool, 3));
     ck_assert(!slot_connect_failed(a, pool, 3));
     ck_assert(slot_connect_failed(a, pool, 3));
@@ -334,17 +335,67 @@ START_TEST(a_race_of_workers_and_control_leaves_no_stale_state) {
 }
 END_TEST
 
+START_TEST(recovery_is_when_it_could_take_sessions_again) {
+    struct slot *a = present("a");
+    const struct alacrity_backend *seen = &a->script.view;
+    uint32_t now = (uint32_t)(clock_monotonic_ms() / 1000);
+    ck_assert_uint_eq(seen->recovered_at, 0); /* new, it never failed */
+    a->health = HEALTH_STARTING;
+    slot_changed(a, pool);
+    a->health = HEALTH_UP;
+    slot_changed(a, pool);
+    ck_assert_uint_eq(seen->recovered_at, 0);
+    a->health = HEALTH_DOWN;
+    slot_changed(a, pool);
+    ck_assert_uint_eq(seen->recovered_at, 0);
+    a->health = HEALTH_UP;
+    slot_changed(a, pool);
+    uint32_t recovered_at = seen->recovered_at;
+    ck_assert(recovered_at > now && recovered_at <= now + 20);
+    a->script.view.recovered_at = 5;
+    slot_changed(a, pool); /* up all the time */
+    ck_assert_uint_eq(seen->recovered_at, 5);
+    a->admin = ADMIN_DRAIN;
+    slot_changed(a, pool);
+    a->admin = ADMIN_READY;
+    slot_changed(a, pool);
+    ck_assert_uint_gt(seen->recovered_at, now);
+    a->presence = PRESENCE_GONE;
+    slot_changed(a, pool);
+    a->presence = PRESENCE_PRESENT;
+    slot_changed(a, pool);
+    ck_assert_uint_eq(seen->recovered_at, 0); /* a new one */
+}
+END_TEST
+
 START_TEST(the_connect_average_follows) {
     struct slot *a = present("a");
-    slot_connected(a, 8);
+    slot_connected(a, 8, 1000);
     ck_assert_float_eq(a->script.view.connect_ewma_ms, 8);
-    slot_connected(a, 16);
+    slot_connected(a, 16, 1000);
     ck_assert_float_eq(a->script.view.connect_ewma_ms, 9);
-    slot_connected(a, -1);
+    slot_connected(a, -1, 1000);
     ck_assert(a->script.view.connect_ewma_ms > 0);
     struct slot *b = present("b");
-    slot_connected(b, 0);
+    slot_connected(b, 0, 1000);
     ck_assert(b->script.view.connect_ewma_ms > 0); /* 0 means none yet */
+    ck_assert_float_eq(b->script.view.connect_last_ms, b->script.view.connect_ewma_ms);
+    ck_assert_uint_eq(b->script.view.connected_at, 1);
+}
+END_TEST
+
+/* What was long ago counts less than what is measured now. */
+START_TEST(the_connect_average_forgets) {
+    struct slot *a = present("a");
+    slot_connected(a, 100, 1000);
+    slot_connected(a, 0.5f, 3999); /* two seconds: as in a row */
+    ck_assert_float_eq_tol(a->script.view.connect_ewma_ms, 81.96f, 0.01f);
+    ck_assert_float_eq(a->script.view.connect_last_ms, 0.5f);
+    ck_assert_uint_eq(a->script.view.connected_at, 3);
+    slot_connected(a, 0.5f, 13000); /* ten: 63 percent */
+    ck_assert_float_eq_tol(a->script.view.connect_ewma_ms, 30.47f, 0.01f);
+    slot_connected(a, 0.5f, 100000);
+    ck_assert_float_eq_tol(a->script.view.connect_ewma_ms, 0.5f, 0.01f);
 }
 END_TEST
 
@@ -367,7 +418,9 @@ int main(void) {
     tcase_add_test(tests, eligible_needs_state_weight_and_room);
     tcase_add_test(tests, failures_in_a_row_make_suspect_once);
     tcase_add_test(tests, a_race_of_workers_and_control_leaves_no_stale_state);
+    tcase_add_test(tests, recovery_is_when_it_could_take_sessions_again);
     tcase_add_test(tests, the_connect_average_follows);
+    tcase_add_test(tests, the_connect_average_forgets);
     tcase_set_timeout(tests, 60);
     suite_add_tcase(suite, tests);
     return run_suite(suite);

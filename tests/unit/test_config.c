@@ -98,6 +98,11 @@ START_TEST(defaults_fill_what_is_not_written) {
     ck_assert_uint_eq(address_port(&pool->backends[0].address), 9001);
     ck_assert_uint_eq(pool->backends[0].weight, 1);
     ck_assert_uint_eq(pool->backends[0].max_sessions, 0);
+    ck_assert_ptr_null(pool->backends[0].zone);
+    ck_assert_uint_eq(pool->backends[0].tag_count, 0);
+    ck_assert_ptr_null(pool->zone);
+    ck_assert_uint_eq(s->zone_count, 0);
+    ck_assert_uint_eq(s->tag_count, 0);
 
     ck_assert_uint_eq(s->listener_count, 1);
     ck_assert_int_eq(listener->pool, 0);
@@ -120,6 +125,7 @@ START_TEST(every_key_reaches_its_field) {
         "admin: {socket: /tmp/a.sock}\n"
         "log: {target: /tmp/a.log, format: json, level: error, sessions: yes}\n"
         "lua: {jit: off, pick_budget: 1ms, budget: 2s, memory: 1048576, path: [tests, lua]}\n"
+        "zone: here\n"
         "pools:\n"
         "  p1: {backends: {x: unix:/run/x.sock}}\n"
         "  p2:\n"
@@ -129,7 +135,9 @@ START_TEST(every_key_reaches_its_field) {
         "    retries: 0\n"
         "    suspect_after: 9\n"
         "    timeouts: {connect: 3ms}\n"
-        "    backends: {b: {address: localhost:80, weight: 0, max_sessions: 8}, a: \"[::1]:1\"}\n"
+        "    zone: there\n"
+        "    backends: {b: {address: localhost:80, weight: 0, max_sessions: 8, zone: far.away,\n"
+        "                   tags: [ssd, canary-1]}, a: \"[::1]:1\"}\n"
         "listeners:\n"
         "  web: {bind: [127.0.0.1:80, \"[::1]:81\"], pool: p2, max_sessions: 6, backlog: 11,\n"
         "        timeouts: {idle: 0, session: 4s}}\n"
@@ -164,12 +172,12 @@ START_TEST(every_key_reaches_its_field) {
 
     ck_assert_str_eq(s->pools[0].name, "p1");
     ck_assert_str_eq(pool->name, "p2");
-    ck_assert_uint_eq(pool->at.line, 10);
+    ck_assert_uint_eq(pool->at.line, 11);
     ck_assert_uint_eq(pool->at.column, 3);
     ck_assert_str_eq(pool->policy.name, "tests/unit/test_config.c");
     ck_assert_str_eq(pool->policy.path, "tests/unit/test_config.c");
     ck_assert_str_eq(pool->policy.with->keys[0], "k");
-    ck_assert_uint_eq(pool->policy.at.line, 11);
+    ck_assert_uint_eq(pool->policy.at.line, 12);
     ck_assert_str_eq(pool->fallback, "reject");
     ck_assert(pool->check.enabled);
     ck_assert_str_eq(pool->check.script.name, "http");
@@ -185,6 +193,14 @@ START_TEST(every_key_reaches_its_field) {
     ck_assert_uint_eq(pool->backends[0].address.length, 0);
     ck_assert_uint_eq(pool->backends[0].weight, 0);
     ck_assert_uint_eq(pool->backends[0].max_sessions, 8);
+    ck_assert_str_eq(pool->backends[0].zone, "far.away");
+    ck_assert_uint_eq(pool->backends[0].tag_count, 2);
+    ck_assert_str_eq(pool->backends[0].tags[0], "ssd");
+    ck_assert_str_eq(pool->backends[0].tags[1], "canary-1");
+    ck_assert_ptr_null(pool->backends[1].zone);
+    ck_assert_str_eq(s->zone, "here");
+    ck_assert_str_eq(s->pools[0].zone, "here"); /* inherited */
+    ck_assert_str_eq(pool->zone, "there");
     ck_assert_int_eq(pool->backends[1].address.any.sa_family, AF_INET6);
 
     ck_assert_int_eq(web->pool, 1);
@@ -258,6 +274,36 @@ START_TEST(options_keep_types_order_and_places) {
     ck_assert_int_eq(v->items[1].items[0].kind, VALUE_STRING); /* hexadecimal is no number */
     ck_assert_int_eq(with->items[5].kind, VALUE_STRING);
     ck_assert_int_eq(with->items[6].kind, VALUE_STRING);
+    snapshot_release(s);
+}
+END_TEST
+
+START_TEST(labels_are_gathered_each_once) {
+    struct snapshot *s = parse_good(
+        "zone: east\n"
+        "pools:\n"
+        "  a: {backends: {x: {address: h:1, zone: west, tags: [one, two]}, y: h:1}}\n"
+        "  b: {zone: north, backends: {x: {address: h:1, zone: east, tags: two},\n"
+        "                              y: {address: h:1, zone: west, tags: [three, one]}}}\n");
+    uint32_t seen = 0;
+
+    ck_assert_uint_eq(s->zone_count, 3);
+    for (uint32_t i = 0; i < s->zone_count; i++) {
+        ck_assert_uint_eq(s->zones[i].code, zone_code(s->zones[i].name));
+        ck_assert_uint_ne(s->zones[i].code, 0);
+        seen |= strcmp(s->zones[i].name, "east") == 0   ? 1
+                : strcmp(s->zones[i].name, "west") == 0 ? 2
+                                                        : 4;
+    }
+    ck_assert_uint_eq(seen, 7);
+    ck_assert_uint_eq(zone_code(NULL), 0);
+    ck_assert_uint_eq(s->tag_count, 3);
+    ck_assert_str_eq(s->tags[0].name, "one");
+    ck_assert_str_eq(s->tags[1].name, "two");
+    ck_assert_str_eq(s->tags[2].name, "three");
+    s->tags[1].bit = 5; /* as the builder would say */
+    ck_assert_uint_eq(snapshot_tag_bits(s, "two"), 1u << 5);
+    ck_assert_uint_eq(snapshot_tag_bits(s, "four"), 0);
     snapshot_release(s);
 }
 END_TEST
@@ -453,6 +499,15 @@ START_TEST(mistakes_are_told_one_by_one) {
            "test.yaml:3:11: 'target' needs a text, not the text \"\"; write target: stderr\n");
     refuse(POOL "admin: {socket: on}\n", "test.yaml:2:17: 'socket' needs a path, or off, not on; "
                                          "write socket: /run/alacrity/admin.sock\n");
+}
+END_TEST
+
+/* Their hash stands for them; these two names have the same. */
+START_TEST(zones_that_cannot_be_told_apart_are_refused) {
+    refuse("pools: {a: {backends: {x: {address: h:1, zone: site-2377998587.zone},\n"
+           "                       y: {address: h:1, zone: site-3102078054.zone}}}}\n",
+           "test.yaml: the zones 'site-2377998587.zone' and 'site-3102078054.zone' cannot be told "
+           "apart by their hash; give one another name\n");
 }
 END_TEST
 
@@ -684,6 +739,7 @@ int main(void) {
     tcase_add_test(good, every_key_reaches_its_field);
     tcase_add_test(good, short_forms_mean_the_long_ones);
     tcase_add_test(good, options_keep_types_order_and_places);
+    tcase_add_test(good, labels_are_gathered_each_once);
     tcase_add_test(good, aliases_repeat_whole_values);
     tcase_add_test(good, files_are_relative_to_the_configuration);
     tcase_add_test(good, names_are_not_checked_without_a_list);
@@ -700,6 +756,7 @@ int main(void) {
     tcase_add_test(bad, host_names_that_do_not_resolve_are_all_reported);
     tcase_add_test(bad, files_that_cannot_be_read_say_why);
     tcase_add_test(bad, mistakes_are_told_one_by_one);
+    tcase_add_test(bad, zones_that_cannot_be_told_apart_are_refused);
     tcase_add_test(bad, torn_files_never_do_anything_else);
     tcase_add_test(bad, every_bad_file_is_refused_with_its_messages);
     tcase_add_test(table, the_full_example_shows_every_key);

@@ -502,6 +502,29 @@ START_TEST(runtime_weight_wins_until_the_configured_changes) {
 }
 END_TEST
 
+START_TEST(zone_and_tags_are_the_configured_ones) {
+    struct pool_config *config = pool_new(2), *other = pool_new(2);
+    char east[] = "east", west[] = "west";
+    config->backends[0].zone = east;
+    config->backends[0].tag_bits = 5;
+    publish(config, 0);
+    ck_assert_uint_eq(slot_at(0)->script.view.zone_code, zone_code("east"));
+    ck_assert_uint_eq(slot_at(0)->script.view.tag_bits, 5);
+    ck_assert_uint_eq(slot_at(1)->script.view.zone_code, 0);
+    ck_assert_uint_eq(slot_at(1)->script.view.tag_bits, 0);
+    const struct pool_facts *facts = control.plan->pools->facts;
+    uint32_t generation = facts->generation;
+    other->backends[1].zone = west;
+    other->backends[1].tag_bits = 2;
+    publish(other, 0);
+    ck_assert_uint_ne(facts->generation, generation); /* workers look again */
+    ck_assert_uint_eq(slot_at(0)->script.view.zone_code, 0);
+    ck_assert_uint_eq(slot_at(0)->script.view.tag_bits, 0);
+    ck_assert_uint_eq(slot_at(1)->script.view.zone_code, zone_code("west"));
+    ck_assert_uint_eq(slot_at(1)->script.view.tag_bits, 2);
+}
+END_TEST
+
 START_TEST(a_check_may_come_and_go) {
     struct pool_config *with = pool_new(1), *without = pool_new(1);
     without->check.enabled = false;
@@ -580,6 +603,7 @@ int main(void) {
     tcase_add_test(cases, who_leaves_is_gone_and_forgotten);
     tcase_add_test(cases, runtime_weight_wins_until_the_configured_changes);
     tcase_add_test(cases, a_check_may_come_and_go);
+    tcase_add_test(cases, zone_and_tags_are_the_configured_ones);
     tcase_add_test(cases, drained_ones_are_checked_and_keep_their_reason);
     tcase_add_test(cases, in_maintenance_nothing_is_checked);
     suite_add_tcase(suite, cases);

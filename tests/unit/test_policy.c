@@ -3,70 +3,8 @@
 #include <check.h>
 #include <errno.h>
 
-#include "script_fixture.h"
+#include "policy_fixture.h"
 #include "suite.h"
-
-static struct fixture f;
-
-static void open_with(uint32_t count, const uint32_t *weights) {
-    fixture_open(&f, count, weights);
-}
-
-static struct policy *stock(const char *name) {
-    struct policy *policy = fixture_policy(&f, fixture_stock(name));
-    ck_assert_msg(policy != NULL, "%s", fixture_said(&f));
-    return policy;
-}
-
-static struct policy *mine(const char *body) {
-    struct policy *policy = fixture_pick(&f, body);
-    ck_assert_msg(policy != NULL, "%s", fixture_said(&f));
-    return policy;
-}
-
-static struct alacrity_ctx_private a_ctx(uint32_t hash) {
-    return (struct alacrity_ctx_private){
-        .view = {.attempt = 1, .client_hash = hash, .client_port = 5555},
-        .client = "198.51.100.7",
-        .listener = "web"};
-}
-
-/* The number of the backend it picks, 1 for b1; fails the test when it picks none. */
-static uint32_t pick(struct policy *policy, uint32_t hash, const uint32_t *tried, uint32_t count) {
-    struct alacrity_ctx_private ctx = a_ctx(hash);
-    struct slot *slot = NULL;
-    view_prepare(&f.view, tried, count);
-    ck_assert_int_eq(scripting->policy_pick(policy, &ctx, &slot), PICK_BACKEND);
-    for (uint32_t i = 0; i < f.count; i++) {
-        if (f.slots[i] == slot) {
-            return i + 1;
-        }
-    }
-    ck_abort_msg("a slot of nobody");
-}
-
-static enum pick_answer answer(struct policy *policy) {
-    struct alacrity_ctx_private ctx = a_ctx(0);
-    struct slot *slot = NULL;
-    view_prepare(&f.view, NULL, 0);
-    return scripting->policy_pick(policy, &ctx, &slot);
-}
-
-static void set_health(uint32_t number, enum backend_health health) {
-    atomic_store(&f.slots[number - 1]->health, health);
-    slot_changed(f.slots[number - 1], f.facts);
-}
-
-static void set_active(uint32_t number, uint32_t active) {
-    atomic_store(&f.slots[number - 1]->script.view.active, active);
-}
-
-static void count_picks(struct policy *policy, uint32_t picks, uint32_t *counts) {
-    memset(counts, 0, f.count * sizeof(*counts));
-    for (uint32_t i = 0; i < picks; i++) {
-        counts[pick(policy, i * 2654435761u, NULL, 0) - 1]++;
-    }
-}
 
 static struct script_info info_of(uint32_t index) {
     struct script_info info = {0};
@@ -355,6 +293,17 @@ static const char *const errors[] = {
     "error(setmetatable({}, {__tostring = function() error('again') end}))",
     "local function f() return f() + 1 end return f()",
     "return pool.least(5)",
+    "return pool[1].has_tag(5, 'canary')",
+    "return pool:near():far()",
+    "return pool.tagged(5, 'canary')",
+    "return pool:rotate()",
+    "return pool:rotate({})",
+    "return pool.find(5, 1)",
+    "return pool:find('x')",
+    "return pool:find(-1)",
+    "return pool:ring(1, 0.5)",
+    "return pool:ring(1, 0/0)",
+    "return pool:ring(1, '2')",
     "return pool.no_such()",
     "local t = {} while true do t = {t, t} error(t) end",
 };
@@ -460,6 +409,36 @@ START_TEST(a_policy_sees_the_pool_and_its_backends) {
 }
 END_TEST
 
+START_TEST(a_policy_sees_zones_and_tags) {
+    open_with(3, NULL);
+    struct policy *policy =
+        mine(AFTER_TRIAL
+             "assert(pool.zone == 'east')\n"
+             "assert(pool[1].zone == 'east' and pool[2].zone == 'west' and pool[3].zone == '')\n"
+             "assert(pool[1]:has_tag('canary') and not pool[1]:has_tag('backup'))\n"
+             "assert(pool[2]:has_tag('canary') and pool[2]:has_tag('backup'))\n"
+             "assert(not pool[3]:has_tag('canary') and not pool[3]:has_tag('nonsense'))\n"
+             "assert(not pool[3]:has_tag() and not pool[3]:has_tag(pool))\n"
+             "assert(self.generation ~= pool.generation)\n"
+             "if ctx.client_hash == 1 then self.generation = pool.generation end\n"
+             "return pool[1]");
+    set_zone(1, "east");
+    set_zone(2, "west");
+    set_tags(1, 1u << FIXTURE_CANARY);
+    set_tags(2, 1u << FIXTURE_CANARY | 1u << FIXTURE_BACKUP);
+    set_tags(3, ~(1u << FIXTURE_CANARY | 1u << FIXTURE_BACKUP)); /* of others */
+    for (int i = 0; i < 300; i++) {
+        ck_assert_uint_eq(pick(policy, 0, NULL, 0), 1);
+    }
+    pick(policy, 1, NULL, 0);
+    set_active(1, 7); /* no news for the generation */
+    ck_assert_int_eq(answer(policy), PICK_ERROR);
+    set_tags(3, 0);
+    ck_assert_int_eq(answer(policy), PICK_BACKEND);
+    fixture_close(&f);
+}
+END_TEST
+
 START_TEST(a_kept_ctx_says_nothing_of_a_session_that_is_gone) {
     open_with(2, NULL);
     struct policy *one =
@@ -486,6 +465,40 @@ START_TEST(min_takes_the_lowest_score_and_spreads_equal_ones) {
     ck_assert_uint_eq(counts[0] + counts[2], 0);
     ck_assert_uint_gt(counts[1], 50);
     ck_assert_uint_gt(counts[3], 50);
+    fixture_close(&f);
+}
+END_TEST
+
+START_TEST(min_gives_equal_ones_the_same_chance) {
+    uint32_t counts[6];
+    open_with(6, NULL);
+    /* Two and two together, with others between: none inherits the chance of a neighbour. */
+    struct policy *policy =
+        mine("self.score = self.score or function(b) return (b.id % 3 > 0) and 1 or 0/0 end "
+             "return pool:min(self.score)");
+    count_picks(policy, 4000, counts);
+    for (uint32_t i = 0; i < 6; i++) {
+        bool taken = f.slots[i]->script.view.id % 3 > 0;
+        ck_assert(taken ? counts[i] > 830 && counts[i] < 1170 : counts[i] == 0); /* 6 sigma */
+    }
+    fixture_close(&f);
+}
+END_TEST
+
+START_TEST(find_answers_only_who_can_take_the_session) {
+    open_with(3, NULL);
+    struct policy *policy =
+        mine(AFTER_TRIAL
+             "local b = pool:find(ctx.client_hash) assert(pool:find(70000) == nil) return b");
+    uint32_t id = f.slots[1]->script.view.id;
+    ck_assert_uint_eq(pick(policy, id, NULL, 0), 2);
+    struct alacrity_ctx_private ctx = a_ctx(id);
+    struct slot *slot = NULL;
+    view_prepare(&f.view, &id, 1);
+    ck_assert_int_eq(scripting->policy_pick(policy, &ctx, &slot), PICK_NIL);
+    set_health(2, HEALTH_DOWN);
+    view_prepare(&f.view, NULL, 0);
+    ck_assert_int_eq(scripting->policy_pick(policy, &ctx, &slot), PICK_NIL);
     fixture_close(&f);
 }
 END_TEST
@@ -543,8 +556,11 @@ int main(void) {
     tcase_add_test(cases, the_trial_offers_backends_that_are_not_present_yet);
     tcase_add_test(cases, a_policy_sees_the_session);
     tcase_add_test(cases, a_policy_sees_the_pool_and_its_backends);
+    tcase_add_test(cases, a_policy_sees_zones_and_tags);
     tcase_add_test(cases, a_kept_ctx_says_nothing_of_a_session_that_is_gone);
     tcase_add_test(cases, min_takes_the_lowest_score_and_spreads_equal_ones);
+    tcase_add_test(cases, min_gives_equal_ones_the_same_chance);
+    tcase_add_test(cases, find_answers_only_who_can_take_the_session);
     tcase_add_test(cases, min_never_takes_nan_but_takes_infinity);
     tcase_add_test(cases, two_pools_of_one_script_have_an_instance_each);
     suite_add_tcase(suite, cases);

@@ -1,48 +1,14 @@
 /* View and native selectors: what is offered, narrowing, caps, shares and disruption. */
 #include <check.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "pool/view.h"
 #include "suite.h"
+#include "view_fixture.h"
 
-#define MEMBERS 10
 #define HASHES 20000u
-
-static struct arena *arena;
-static struct pool_facts *pool;
-static struct slot *slots[MEMBERS];
-static struct pool_view view;
-
-/* `count` members named b0, b1, ..., all up, weight 1. */
-static void fill(struct slot **members, uint32_t count) {
-    for (uint32_t i = 0; i < count; i++) {
-        char name[32];
-        bool changed;
-        snprintf(name, sizeof(name), "b%u", i);
-        members[i] = arena_take_slot(arena, pool, name, "127.0.0.1:1", &changed);
-        ck_assert_ptr_nonnull(members[i]);
-        members[i]->presence = PRESENCE_PRESENT;
-        members[i]->health = HEALTH_UP;
-        slot_changed(members[i], pool);
-    }
-}
-
-static void open_view(void) {
-    char error[200];
-    arena = arena_new(error, sizeof(error));
-    ck_assert_ptr_nonnull(arena);
-    pool = arena_take_pool(arena, "app");
-    fill(slots, MEMBERS);
-    ck_assert(view_init(&view, pool, "app", slots, MEMBERS));
-    view_prepare(&view, NULL, 0);
-}
-
-static void close_view(void) {
-    view_free(&view);
-    arena_free(arena);
-}
 
 static void set_health(uint32_t index, enum backend_health health) {
     slots[index]->health = health;
@@ -155,7 +121,7 @@ START_TEST(nobody_offered_is_minus_one) {
     ck_assert_int_eq(view_pick_round_robin(&view), -1);
     ck_assert_int_eq(view_natives.least(seen), -1);
     ck_assert_int_eq(view_natives.maglev(seen, 1), -1);
-    ck_assert_int_eq(view_natives.ring(seen, 1), -1);
+    ck_assert_int_eq(view_natives.ring(seen, 1, 0), -1);
     struct pool_view empty;
     ck_assert(view_init(&empty, pool, "empty", NULL, 0));
     view_prepare(&empty, NULL, 0);
@@ -207,16 +173,143 @@ START_TEST(least_lets_equals_take_turns) {
 }
 END_TEST
 
+/* ---- rotate ---- */
+
+/* The definition, over all members: for comparison. */
+static uint32_t next_turn(int64_t *owed) {
+    uint32_t turn = MEMBERS;
+    int64_t total = 0;
+    for (uint32_t i = 0; i < MEMBERS; i++) {
+        if (view_offered_at(&view, i) >= 0) {
+            owed[i] += slots[i]->script.view.weight;
+            total += slots[i]->script.view.weight;
+            turn = turn == MEMBERS || owed[i] > owed[turn] ? i : turn;
+        }
+    }
+    owed[turn] -= total;
+    return turn;
+}
+
+START_TEST(rotate_is_smooth_weighted_round_robin) {
+    int64_t credits[MEMBERS] = {0}, owed[MEMBERS] = {0};
+    uint32_t counts[MEMBERS] = {0}, tried = slots[3]->script.view.id;
+    for (uint32_t i = 0; i < MEMBERS; i++) {
+        set_weight(i, i % 4 + 1);
+    }
+    view_prepare(&view, NULL, 0);
+    for (uint32_t i = 0; i < 1000; i++) {
+        if (i == 200) {
+            set_health(2, HEALTH_DOWN); /* what it is owed waits */
+        } else if (i == 400) {
+            set_health(2, HEALTH_UP);
+        } else if (i == 600) {
+            set_weight(1, 100000);
+        }
+        view_prepare(&view, &tried, i % 5 == 0); /* and so it does on a retry */
+        uint32_t turn = member(view_natives.rotate(&view.script.view, credits));
+        ck_assert_uint_eq(turn, next_turn(owed));
+        counts[turn] += i < 200;
+    }
+    ck_assert_uint_gt(counts[3], counts[0]);
+    ck_assert_mem_eq(credits, owed, sizeof(credits));
+}
+END_TEST
+
+/* ---- subsets ---- */
+
+static const struct alacrity_pool *part(enum subset_kind kind, uint32_t bits) {
+    const struct alacrity_pool *made = view_natives.subset(&view.script.view, kind, bits);
+    ck_assert_ptr_nonnull(made);
+    return made;
+}
+
+/* The members of a part as bits. */
+static uint32_t bits_of(const struct alacrity_pool *of) {
+    const struct alacrity_pool_private *seen = (const struct alacrity_pool_private *)of;
+    uint32_t bits = 0;
+    for (uint32_t i = 0; i < of->count; i++) {
+        bits |= 1u << view_position(&view, (const struct slot *)(const void *)seen->eligible[i]);
+    }
+    return bits;
+}
+
+START_TEST(a_subset_is_what_is_offered_and_belongs) {
+    for (uint32_t i = 0; i < MEMBERS; i++) {
+        slots[i]->script.view.tag_bits = i % 2 == 0 ? 6 : 1;
+        slots[i]->script.view.zone_code = i < 3 ? 77 : i < 5 ? 78 : 0;
+        slot_changed(slots[i], pool);
+    }
+    view.script.view.zone_code = 77;
+    view_prepare(&view, NULL, 0);
+    ck_assert_uint_eq(bits_of(part(SUBSET_TAGGED, 4)), 0x155);
+    ck_assert_uint_eq(bits_of(part(SUBSET_UNTAGGED, 4)), 0x2AA);
+    ck_assert_uint_eq(bits_of(part(SUBSET_TAGGED, 0)), 0); /* a tag of nobody */
+    ck_assert_uint_eq(bits_of(part(SUBSET_UNTAGGED, 0)), 0x3FF);
+    ck_assert_uint_eq(bits_of(part(SUBSET_NEAR, 0)), 7);
+    ck_assert_uint_eq(bits_of(part(SUBSET_FAR, 0)), 0x3F8);
+    ck_assert_ptr_eq(part(SUBSET_NEAR, 0), part(SUBSET_NEAR, 0));
+    ck_assert_ptr_null(view_natives.subset(part(SUBSET_NEAR, 0), SUBSET_FAR, 0));
+
+    uint32_t tried[] = {slots[0]->script.view.id, slots[4]->script.view.id};
+    view_prepare(&view, tried, 1);
+    ck_assert_uint_eq(bits_of(part(SUBSET_TAGGED, 4)), 0x154);
+    ck_assert_uint_eq(bits_of(part(SUBSET_NEAR, 0)), 6);
+    view_prepare(&view, tried, 2);
+    ck_assert_uint_eq(bits_of(part(SUBSET_TAGGED, 4)), 0x144);
+    view_prepare(&view, NULL, 0);
+    ck_assert_uint_eq(bits_of(part(SUBSET_TAGGED, 4)), 0x155);
+
+    set_health(2, HEALTH_DOWN);
+    slots[1]->script.view.tag_bits = 4;
+    slot_changed(slots[1], pool);
+    view_prepare(&view, tried, 1);
+    ck_assert_uint_eq(bits_of(part(SUBSET_TAGGED, 4)), 0x152);
+    ck_assert_uint_eq(bits_of(part(SUBSET_NEAR, 0)), 2);
+    ck_assert_uint_eq(part(SUBSET_NEAR, 0)->generation, view.script.view.generation);
+}
+END_TEST
+
+START_TEST(selectors_choose_within_a_subset) {
+    uint32_t before[200], tried = slots[4]->script.view.id;
+    int64_t credits[MEMBERS] = {0};
+    for (uint32_t i = 0; i < MEMBERS; i += 2) {
+        slots[i]->script.view.tag_bits = 1;
+        slots[i]->script.view.active = 10;
+        slot_changed(slots[i], pool);
+    }
+    slots[6]->script.view.active = 3;
+    view_prepare(&view, NULL, 0);
+    const struct alacrity_pool *tagged = part(SUBSET_TAGGED, 1);
+    const struct alacrity_pool_private *seen = (const struct alacrity_pool_private *)tagged;
+    ck_assert_ptr_eq(seen->eligible[view_natives.least(tagged)], &slots[6]->script.view);
+    ck_assert_int_eq(view_natives.find(tagged, slots[1]->script.view.id), -1);
+    ck_assert_int_eq(view_natives.find(tagged, slots[4]->script.view.id), 2);
+    for (uint32_t i = 0; i < MEMBERS; i++) {
+        uint32_t turn = seen->eligible[view_natives.rotate(tagged, credits)]->id;
+        ck_assert_uint_eq(turn, slots[2 * (i % 5)]->script.view.id);
+    }
+    for (uint32_t i = 0; i < 200; i++) {
+        before[i] = seen->eligible[view_natives.maglev(tagged, key(i))]->id;
+    }
+    view_prepare(&view, &tried, 1);
+    tagged = part(SUBSET_TAGGED, 1);
+    for (uint32_t i = 0; i < 200; i++) { /* a retry moves only those who tried, also here */
+        uint32_t after = seen->eligible[view_natives.maglev(tagged, key(i))]->id;
+        ck_assert(before[i] == tried ? after != tried : after == before[i]);
+    }
+}
+END_TEST
+
 /* ---- maglev and ring: both are consistent hashes, and held to the same rules ---- */
 
 typedef int32_t (*selector)(const struct alacrity_pool *pool, uint32_t hash);
 
-static selector selector_of(int index) {
-    return index == 0 ? view_natives.maglev : view_natives.ring;
+static int32_t plain_ring(const struct alacrity_pool *seen, uint32_t hash) {
+    return view_natives.ring(seen, hash, 0);
 }
 
-static uint32_t key(uint32_t number) {
-    return view_natives.hash((const char *)&number, sizeof(number));
+static selector selector_of(int index) {
+    return index == 0 ? view_natives.maglev : plain_ring;
 }
 
 static void ask_all(selector ask, uint32_t *answers) {
@@ -345,6 +438,37 @@ START_TEST(a_thousand_backends_all_get_a_share) {
 }
 END_TEST
 
+/* ---- bounded ring ---- */
+
+/* Whoever answers has less than its bound, and nobody before it on the ring has. */
+START_TEST(a_bounded_ring_passes_over_the_full) {
+    uint32_t passed = 0, state = 1;
+    for (uint32_t round = 0; round < 200; round++) {
+        uint64_t sessions = 1, weights = 0;
+        for (uint32_t i = 0; i < MEMBERS; i++) {
+            state = state * 1664525u + 1013904223u;
+            slots[i]->script.view.active = state >> 26;
+            sessions += state >> 26;
+            set_weight(i, i % 3 + 1);
+            weights += i % 3 + 1;
+        }
+        const double average = (double)sessions / (double)weights;
+        view_prepare(&view, NULL, 0);
+        for (uint32_t i = 0; i < 20; i++) {
+            uint32_t owner = member(view_natives.ring(&view.script.view, key(i), 0));
+            uint32_t taken = member(view_natives.ring(&view.script.view, key(i), 1.25));
+            const struct alacrity_backend *b = &slots[taken]->script.view;
+            ck_assert(b->active < ceil(1.25 * average * b->weight));
+            const struct alacrity_backend *o = &slots[owner]->script.view;
+            bool fits = o->active < ceil(1.25 * average * o->weight);
+            ck_assert(fits ? taken == owner : taken != owner);
+            passed += !fits;
+        }
+    }
+    ck_assert_uint_gt(passed, 400);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("view");
     TCase *tests = tcase_create("view");
@@ -364,6 +488,10 @@ int main(void) {
     tcase_add_loop_test(tests, nodes_that_list_backends_differently_agree, 0, 2);
     tcase_add_loop_test(tests, a_weight_out_of_all_proportion_is_bearable, 0, 2);
     tcase_add_loop_test(tests, a_thousand_backends_all_get_a_share, 0, 2);
+    tcase_add_test(tests, a_bounded_ring_passes_over_the_full);
+    tcase_add_test(tests, rotate_is_smooth_weighted_round_robin);
+    tcase_add_test(tests, a_subset_is_what_is_offered_and_belongs);
+    tcase_add_test(tests, selectors_choose_within_a_subset);
     tcase_set_timeout(tests, 60);
     suite_add_tcase(suite, tests);
     return run_suite(suite);

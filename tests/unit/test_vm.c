@@ -39,8 +39,10 @@ START_TEST(the_self_test_finds_the_layouts_equal) {
 END_TEST
 
 START_TEST(stock_policies_are_listed_by_name) {
-    static const char *const expected[] = {"first",       "least-conn",  "p2c", "random",
-                                           "round-robin", "source-hash", NULL};
+    static const char *const expected[] = {
+        "canary",         "first",      "least-conn", "p2c",         "peak-ewma",
+        "primary-backup", "random",     "ring-hash",  "round-robin", "source-hash",
+        "sticky-source",  "zone-aware", NULL};
     const char *const *names = scripting_stock_names("policies");
     for (uint32_t i = 0; expected[i] != NULL; i++) {
         ck_assert_str_eq(names[i], expected[i]);
