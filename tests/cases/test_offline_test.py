@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from support import PATIENCE, command, free_port
+from support import PATIENCE, ROOT, command, free_port
 
 HEAD = 'local test = require "alacrity.test"\n'
 LAST = """
@@ -89,6 +89,16 @@ def test_only_chooses(tmp_path):
     done = run(tmp_path, text, "--only", "red")
     assert done.code == 0 and len(done.passed) == 1
     assert run(tmp_path, text, "--only", "green").code == 2
+
+
+def test_the_guides_examples_are_the_ones_that_are_run():
+    guide = (ROOT / "docs/testing.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```lua\n(.*?)```", guide, re.S)
+    assert len(blocks) == 2
+    for block, file in zip(blocks, ("policies/nearest_test.lua", "checks/redis_test.lua")):
+        example = (ROOT / "examples" / file).read_text(encoding="utf-8")
+        for part in block.split("\n\n"):
+            assert part.startswith("-- ") or part.strip() in example, part
 
 
 # ---- how it ends ----
