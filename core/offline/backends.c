@@ -49,7 +49,7 @@ static int listed_backends(struct scenario *scenario, const char *text) {
         }
         if (weight != NULL && !words_count(weight, 0, 1000000, &backend->weight)) {
             return words_mistake("--backends: the weight of %s must be 0 to 1000000, not %s", name,
-                           weight);
+                                 weight);
         }
         backend->name = name;
         scenario->backend_count++;
@@ -146,7 +146,8 @@ static int set_slow(struct scenario *scenario, const char *text) {
     if (backend == NULL) {
         return no_backend("--slow", name);
     }
-    double factor = written != NULL && *written >= '0' && *written <= '9' ? strtod(written, &rest) : 0;
+    double factor =
+        written != NULL && *written >= '0' && *written <= '9' ? strtod(written, &rest) : 0;
     if (!(factor > 0 && factor <= 1e6) || (strcmp(rest, "") != 0 && strcmp(rest, "x") != 0)) {
         return words_mistake("--slow is written NAME=FACTOR, such as b3=10, not %s", text);
     }
@@ -194,7 +195,7 @@ static int add_outage(struct scenario *scenario, const char *option, bool draine
     if (from == NULL || !words_seconds(from, &outage.from) ||
         (to != NULL && (!words_seconds(to, &outage.to) || outage.to <= outage.from))) {
         return words_mistake("%s is written NAME@FROM or NAME@FROM-TO, such as b2@10m-12m, not %s",
-                       option, text);
+                             option, text);
     }
     outage.backend = (uint32_t)(backend - scenario->backends);
     scenario->outages[scenario->outage_count++] = outage;

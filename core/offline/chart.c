@@ -97,9 +97,10 @@ static void put_legend(const struct chart *chart, double y) {
             others = true;
             continue;
         }
-        text_format(chart->out,
-                    "<rect x=\"%.1f\" y=\"%.1f\" width=\"12\" height=\"4\" rx=\"2\" fill=\"%s\"/>\n", x,
-                    y - 6, chart->colour[i]);
+        text_format(
+            chart->out,
+            "<rect x=\"%.1f\" y=\"%.1f\" width=\"12\" height=\"4\" rx=\"2\" fill=\"%s\"/>\n", x,
+            y - 6, chart->colour[i]);
         put_label(chart, x + 18, y, "t", scenario->backends[i].name);
         x += 38 + 7.5 * (double)strlen(scenario->backends[i].name);
     }
@@ -122,10 +123,10 @@ static double round_up(double number) {
 }
 
 static double time_step(double duration) {
-    static const double steps[] = {0.001, 0.01,  0.1,   0.2,   0.5,   1,      2,      5,
-                                   10,    15,    30,    60,    120,   300,    600,    900,
-                                   1800,  3600,  7200,  10800, 21600, 43200,  86400,  172800,
-                                   604800, 1209600, 2592000, 7776000};
+    static const double steps[] = {0.001, 0.01,  0.1,    0.2,    0.5,     1,       2,
+                                   5,     10,    15,     30,     60,      120,     300,
+                                   600,   900,   1800,   3600,   7200,    10800,   21600,
+                                   43200, 86400, 172800, 604800, 1209600, 2592000, 7776000};
     for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
         if (duration / steps[i] <= 8) {
             return steps[i];
@@ -225,7 +226,8 @@ static void put_bars(const struct chart *chart, const struct result *result, dou
     for (uint32_t i = 0; i < scenario->backend_count; i++) {
         double fair = fair_share(scenario, i) * (double)result->sessions;
         double ratio = fair > 0 ? (double)result->backends[i].sessions / fair : 0;
-        double y = bottom - PLOT + room * (i + 0.5), width = (BARS_RIGHT - BARS_LEFT) * ratio / most;
+        double y = bottom - PLOT + room * (i + 0.5),
+               width = (BARS_RIGHT - BARS_LEFT) * ratio / most;
         char label[32], name[16];
         text_format(chart->out,
                     "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" rx=\"2\" "
@@ -237,8 +239,8 @@ static void put_bars(const struct chart *chart, const struct result *result, dou
         put_label(chart, BARS_LEFT - 6, y + 3.5, "s e", name);
     }
     double fair_x = BARS_LEFT + (BARS_RIGHT - BARS_LEFT) / most;
-    text_format(chart->out, "<path d=\"M%.1f %.1fv%.1f\" class=\"d\"/>\n", fair_x, bottom - PLOT - 4,
-                PLOT + 8);
+    text_format(chart->out, "<path d=\"M%.1f %.1fv%.1f\" class=\"d\"/>\n", fair_x,
+                bottom - PLOT - 4, PLOT + 8);
     put_label(chart, fair_x, bottom + 17, "s m", "fair share");
 }
 
@@ -249,8 +251,7 @@ static void put_panel(const struct chart *chart, uint32_t policy, double top_val
     struct spread spread = result_spread(chart->scenario, result);
     put_label(chart, LEFT, bottom - PLOT - 9, "p", chart->scenario->labels[policy]);
     snprintf(facts, sizeof(facts), "spread %.2f, at most %u open on one%s", spread.most,
-             result->backends[spread.fullest].peak,
-             result->lost > 0 ? ", sessions were lost" : "");
+             result->backends[spread.fullest].peak, result->lost > 0 ? ", sessions were lost" : "");
     put_label(chart, chart->plot_right, bottom - PLOT - 9, "s e", facts);
     put_value_axis(chart, bottom, top_value);
     put_outages(chart, bottom);
@@ -271,8 +272,9 @@ static void put_panels(const struct chart *chart) {
     }
     bool shared = most <= 4 * least;
     put_label(chart, LEFT, 54, "s",
-              shared ? "Sessions open on each backend, over time"
-                     : "Sessions open on each backend, over time; each policy has a scale of its own");
+              shared
+                  ? "Sessions open on each backend, over time"
+                  : "Sessions open on each backend, over time; each policy has a scale of its own");
     if (chart->has_bars) {
         put_label(chart, BARS_LEFT - 40, 54, "s", "Sessions, in fair shares");
     }
@@ -294,15 +296,16 @@ void report_chart(const struct comparison *comparison, struct text *out) {
     double height = TOP + PANEL * scenario->policy_count + 10;
     chart.plot_right = chart.has_bars ? PLOT_RIGHT : WIDTH - MARGIN;
     choose_colours(&chart);
-    text_format(out,
-                "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" width=\"%.0f\" "
-                "height=\"%.0f\" font-family=\"system-ui, sans-serif\" font-size=\"13\">\n"
-                "<style>text{fill:#3a3f47}.s{font-size:11px;fill:#6b727c}.p{font-weight:600;"
-                "font-size:14px}.h{font-weight:600;font-size:17px}.m{text-anchor:middle}"
-                ".e{text-anchor:end}.g{stroke:#8a8f98;stroke-opacity:.25;fill:none}"
-                ".d{stroke:#8a8f98;stroke-dasharray:3 3;fill:none}"
-                "@media(prefers-color-scheme:dark){text{fill:#d5d9df}.s{fill:#9aa1ab}}</style>\n",
-                WIDTH, height, WIDTH, height);
+    text_format(
+        out,
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" width=\"%.0f\" "
+        "height=\"%.0f\" font-family=\"system-ui, sans-serif\" font-size=\"13\">\n"
+        "<style>text{fill:#3a3f47}.s{font-size:11px;fill:#6b727c}.p{font-weight:600;"
+        "font-size:14px}.h{font-weight:600;font-size:17px}.m{text-anchor:middle}"
+        ".e{text-anchor:end}.g{stroke:#8a8f98;stroke-opacity:.25;fill:none}"
+        ".d{stroke:#8a8f98;stroke-dasharray:3 3;fill:none}"
+        "@media(prefers-color-scheme:dark){text{fill:#d5d9df}.s{fill:#9aa1ab}}</style>\n",
+        WIDTH, height, WIDTH, height);
     format_seconds(chart.duration, duration, sizeof(duration));
     format_count(comparison->results[0].arrivals, count, sizeof(count));
     snprintf(title, sizeof(title), "%s sessions in %s on %u backends", count, duration,

@@ -1,9 +1,9 @@
 /* The simulation of one policy. See engine.h.
  *
- * A session's end is known when it begins, so it is one event: a backend of a limited capacity keeps
- * the times at which its places become free, and a session takes the first of them (first come,
- * first served). What is simplified: connecting takes effect at once, the average connect time
- * included; and there is no network between. */
+ * A session's end is known when it begins, so it is one event: a backend of a limited capacity
+ * keeps the times at which its places become free, and a session takes the first of them (first
+ * come, first served). What is simplified: connecting takes effect at once, the average connect
+ * time included; and there is no network between. */
 #include "offline/engine.h"
 
 #include <errno.h>
@@ -57,9 +57,9 @@ struct engine {
     struct endings endings;
     struct changes changes;
     struct visit *visits;
-    uint16_t removals;  /* so far */
+    uint16_t removals;   /* so far */
     bool someone_is_out; /* since the last of them nobody came back */
-    struct random luck; /* of connects: not the load's, which is the same for every policy */
+    struct random luck;  /* of connects: not the load's, which is the same for every policy */
     uint32_t to_sample;
     uint32_t point; /* of the series */
     double point_end;
@@ -93,8 +93,7 @@ double histogram_share(const struct histogram *histogram, double share) {
     uint64_t left = (uint64_t)(share * (double)histogram->total);
     for (uint32_t place = 0; place < HISTOGRAM_PLACES; place++) {
         if (histogram->counts[place] > left) {
-            return (double)(place < 64 ? place
-                                       : (uint64_t)(64 + place % 64) << (place / 64 - 1));
+            return (double)(place < 64 ? place : (uint64_t)(64 + place % 64) << (place / 64 - 1));
         }
         left -= histogram->counts[place];
     }
@@ -171,9 +170,8 @@ static void serve(struct engine *engine, uint32_t index, const struct arrival *a
     const struct scenario_backend *config = backend->config;
     struct result *result = engine->result;
     uint32_t active = backend->active + 1;
-    double crowd = config->capacity > 0 && active > config->capacity
-                       ? (double)active / config->capacity
-                       : 1;
+    double crowd =
+        config->capacity > 0 && active > config->capacity ? (double)active / config->capacity : 1;
     double connect_ms = engine->scenario->connect_ms * config->slow * crowd *
                         (0.8 + 0.4 * random_unit(&engine->luck));
     double reached = arrival->at + connect_ms / 1000, length = arrival->duration * config->slow;
@@ -192,9 +190,9 @@ static void serve(struct engine *engine, uint32_t index, const struct arrival *a
     if (active > result->backends[index].peak) {
         result->backends[index].peak = active;
     }
-    engine->failed = !endings_add(&engine->endings,
-                                  (struct ending){begins + length, index, backend->epoch}) ||
-                     engine->failed;
+    engine->failed =
+        !endings_add(&engine->endings, (struct ending){begins + length, index, backend->epoch}) ||
+        engine->failed;
 }
 
 static void end_session(struct engine *engine, const struct ending *ending) {
@@ -288,9 +286,8 @@ static struct slot *ask(struct engine *engine, struct worker *worker,
         break;
     }
     result->fallbacks++;
-    int32_t position = strcmp(engine->pool.fallback, "reject") == 0
-                           ? -1
-                           : view_pick_round_robin(&worker->view);
+    int32_t position =
+        strcmp(engine->pool.fallback, "reject") == 0 ? -1 : view_pick_round_robin(&worker->view);
     return position < 0 ? NULL : (struct slot *)(uintptr_t)worker->view.script.eligible[position];
 }
 
@@ -307,8 +304,7 @@ static struct slot *pick(struct engine *engine, struct worker *worker,
         engine->to_sample = SAMPLE;
         uint64_t before = nanoseconds(CLOCK_MONOTONIC), between = nanoseconds(CLOCK_MONOTONIC);
         view_prepare(&worker->view, tried, tried_count);
-        struct slot *slot =
-            worker->view.script.view.count > 0 ? ask(engine, worker, ctx) : NULL;
+        struct slot *slot = worker->view.script.view.count > 0 ? ask(engine, worker, ctx) : NULL;
         uint64_t took = nanoseconds(CLOCK_MONOTONIC) - between, reading = between - before;
         histogram_add(&engine->result->picks_ns, took > reading ? took - reading : 0);
         return slot;
@@ -396,8 +392,7 @@ static void play(struct engine *engine) {
     while (engine->point < SERIES_POINTS) {
         take_point(engine, engine->point_end);
     }
-    engine->result->cpu_seconds =
-        (double)(nanoseconds(CLOCK_THREAD_CPUTIME_ID) - before) / 1e9;
+    engine->result->cpu_seconds = (double)(nanoseconds(CLOCK_THREAD_CPUTIME_ID) - before) / 1e9;
 }
 
 /* ---- setting up ---- */
@@ -500,8 +495,7 @@ static bool engine_open(struct engine *engine, char *error, size_t error_bytes) 
     engine->slots = calloc(count, sizeof(struct slot *));
     engine->visits = calloc(engine->load->client_count, sizeof(*engine->visits));
     engine->result->backends = calloc(count, sizeof(*engine->result->backends));
-    engine->result->series =
-        calloc((size_t)SERIES_POINTS * count, sizeof(*engine->result->series));
+    engine->result->series = calloc((size_t)SERIES_POINTS * count, sizeof(*engine->result->series));
     return engine->arena != NULL && engine->backends != NULL && engine->slots != NULL &&
            engine->visits != NULL && engine->result->backends != NULL &&
            engine->result->series != NULL && changes_make(&engine->changes, scenario) &&

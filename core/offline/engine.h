@@ -1,6 +1,6 @@
-/* Engine: plays the load of a scenario through one policy, in virtual time, and counts what comes of
- * it. Discrete events; the policy is asked the way a worker asks it. On a thread where scripts may
- * run. */
+/* Engine: plays the load of a scenario through one policy, in virtual time, and counts what comes
+ * of it. Discrete events; the policy is asked the way a worker asks it. On a thread where scripts
+ * may run. */
 #ifndef OFFLINE_ENGINE_H
 #define OFFLINE_ENGINE_H
 
@@ -17,7 +17,7 @@ struct histogram {
 
 struct backend_result {
     uint64_t sessions, connect_failures, cut;
-    uint32_t peak;         /* most sessions open at once */
+    uint32_t peak;          /* most sessions open at once */
     double session_seconds; /* of open sessions, summed up */
 };
 
@@ -31,8 +31,8 @@ struct result {
     struct histogram waits;
     /* After a backend went: clients of the others that came again; those who then changed. */
     uint64_t stayed, moved;
-    double cpu_seconds;          /* what all of it cost here */
-    struct histogram picks_ns;   /* what the policy took, of a sample */
+    double cpu_seconds;        /* what all of it cost here */
+    struct histogram picks_ns; /* what the policy took, of a sample */
     struct backend_result *backends;
     float *series; /* SERIES_POINTS times all backends: sessions open, on average of the interval */
     double interval; /* seconds */

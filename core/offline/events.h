@@ -1,5 +1,5 @@
-/* Events: what is to happen in a simulation. Endings of sessions are a heap; changes of backends are
- * known from the start and sorted. Both belong to one engine. */
+/* Events: what is to happen in a simulation. Endings of sessions are a heap; changes of backends
+ * are known from the start and sorted. Both belong to one engine. */
 #ifndef OFFLINE_EVENTS_H
 #define OFFLINE_EVENTS_H
 

@@ -142,8 +142,7 @@ static void row_spread(const struct scenario *scenario, const struct result *res
     snprintf(out, CELL, "%.2f", result_spread(scenario, result).most);
 }
 
-static void row_deviation(const struct scenario *scenario, const struct result *result,
-                          char *out) {
+static void row_deviation(const struct scenario *scenario, const struct result *result, char *out) {
     snprintf(out, CELL, "%.3f", result_spread(scenario, result).deviation);
 }
 
@@ -169,8 +168,7 @@ static void row_wait_99(const struct scenario *scenario, const struct result *re
     format_seconds(histogram_share(&result->waits, 0.99) / 1e6, out, CELL);
 }
 
-static void row_wait_most(const struct scenario *scenario, const struct result *result,
-                          char *out) {
+static void row_wait_most(const struct scenario *scenario, const struct result *result, char *out) {
     (void)scenario;
     format_seconds(result->wait_most, out, CELL);
 }
@@ -227,7 +225,8 @@ static bool anything_failed(const struct comparison *comparison) {
     bool failed = false;
     for (uint32_t i = 0; i < comparison->scenario->policy_count; i++) {
         const struct result *result = &comparison->results[i];
-        failed = failed || result->errors + result->bad_answers + result->overruns + result->nil > 0;
+        failed =
+            failed || result->errors + result->bad_answers + result->overruns + result->nil > 0;
     }
     return failed;
 }

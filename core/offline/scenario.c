@@ -32,7 +32,8 @@ static const char usage[] =
     "The sessions:\n"
     "      --rate N/s|m|h        how many arrive, at random; 100/s\n"
     "      --duration TIME       for how long; 10m\n"
-    "      --session KIND:MEAN   how long each lasts: const:2s, exp:2s or pareto:2s[:SHAPE]; exp:1s\n"
+    "      --session KIND:MEAN   how long each lasts: const:2s, exp:2s or pareto:2s[:SHAPE]; "
+    "exp:1s\n"
     "      --clients N           among so many addresses; 10000\n"
     "      --trace FILE          those of a session log (JSON lines) instead of all that\n"
     "\n"
@@ -122,8 +123,12 @@ static int add_option(struct scenario *scenario, const char *text) {
     if (with == NULL || items == NULL || keys == NULL || places == NULL) {
         return words_no_memory();
     }
-    *with = (struct value){.kind = VALUE_MAP, .at = use->at, .count = count + 1, .items = items,
-                           .keys = keys, .key_at = places};
+    *with = (struct value){.kind = VALUE_MAP,
+                           .at = use->at,
+                           .count = count + 1,
+                           .items = items,
+                           .keys = keys,
+                           .key_at = places};
     for (uint32_t i = 0; i < count; i++) {
         items[i] = use->with->items[i];
         keys[i] = use->with->keys[i];
@@ -132,7 +137,8 @@ static int add_option(struct scenario *scenario, const char *text) {
     struct value *value = &items[count];
     keys[count] = key;
     places[count] = use->at;
-    *value = (struct value){.kind = VALUE_STRING, .at = use->at,
+    *value = (struct value){.kind = VALUE_STRING,
+                            .at = use->at,
                             .string = region_copy(memory, written, strlen(written))};
     if (value->string == NULL) {
         return words_no_memory();
@@ -212,7 +218,8 @@ static int take_option(struct reading *reading, int option) {
         return wanted(good, "--connect must be a time such as 1ms");
     }
     case 'n':
-        return wanted(words_seconds(optarg, &scenario->notice), "--notice must be a time such as 5s");
+        return wanted(words_seconds(optarg, &scenario->notice),
+                      "--notice must be a time such as 5s");
     case 'r':
         reading->synthetic = true;
         return wanted(read_rate(scenario, optarg, &scenario->rate),
@@ -223,8 +230,9 @@ static int take_option(struct reading *reading, int option) {
                       "--duration must be a time such as 1h");
     case 's':
         reading->synthetic = true;
-        return wanted(read_distribution(scenario, optarg, &scenario->session),
-                      "--session must be const:TIME, exp:TIME or pareto:TIME[:SHAPE], SHAPE above 1");
+        return wanted(
+            read_distribution(scenario, optarg, &scenario->session),
+            "--session must be const:TIME, exp:TIME or pareto:TIME[:SHAPE], SHAPE above 1");
     case 'i':
         reading->synthetic = true;
         return wanted(words_count(optarg, 1, SCENARIO_CLIENTS, &scenario->clients),
@@ -264,8 +272,9 @@ static int finish(struct reading *reading) {
         return code;
     }
     if (scenario->trace != NULL && reading->synthetic) {
-        return words_mistake("--trace brings the sessions; --rate, --duration, --session and --clients "
-                       "cannot be given, too");
+        return words_mistake(
+            "--trace brings the sessions; --rate, --duration, --session and --clients "
+            "cannot be given, too");
     }
     if (scenario->policy_count == 0) {
         (void)add_policy(scenario, round_robin); /* there is room for two */
@@ -281,18 +290,27 @@ static int finish(struct reading *reading) {
 }
 
 int scenario_read(struct scenario *scenario, int argc, char **argv) {
-    static const struct option known[] = {
-        {"policy", required_argument, NULL, 'p'},   {"with", required_argument, NULL, 'w'},
-        {"backends", required_argument, NULL, 'b'}, {"pool", required_argument, NULL, 'o'},
-        {"slow", required_argument, NULL, BACKEND_SLOW},     {"capacity", required_argument, NULL, BACKEND_CAPACITY},
-        {"connect", required_argument, NULL, 'c'},  {"fail", required_argument, NULL, BACKEND_FAIL},
-        {"remove", required_argument, NULL, BACKEND_REMOVE},   {"notice", required_argument, NULL, 'n'},
-        {"rate", required_argument, NULL, 'r'},     {"duration", required_argument, NULL, 'd'},
-        {"session", required_argument, NULL, 's'},  {"clients", required_argument, NULL, 'i'},
-        {"trace", required_argument, NULL, 't'},    {"workers", required_argument, NULL, 'W'},
-        {"seed", required_argument, NULL, 'S'},     {"json", no_argument, NULL, 'j'},
-        {"chart", required_argument, NULL, 'C'},    {"help", no_argument, NULL, 'h'},
-        {0}};
+    static const struct option known[] = {{"policy", required_argument, NULL, 'p'},
+                                          {"with", required_argument, NULL, 'w'},
+                                          {"backends", required_argument, NULL, 'b'},
+                                          {"pool", required_argument, NULL, 'o'},
+                                          {"slow", required_argument, NULL, BACKEND_SLOW},
+                                          {"capacity", required_argument, NULL, BACKEND_CAPACITY},
+                                          {"connect", required_argument, NULL, 'c'},
+                                          {"fail", required_argument, NULL, BACKEND_FAIL},
+                                          {"remove", required_argument, NULL, BACKEND_REMOVE},
+                                          {"notice", required_argument, NULL, 'n'},
+                                          {"rate", required_argument, NULL, 'r'},
+                                          {"duration", required_argument, NULL, 'd'},
+                                          {"session", required_argument, NULL, 's'},
+                                          {"clients", required_argument, NULL, 'i'},
+                                          {"trace", required_argument, NULL, 't'},
+                                          {"workers", required_argument, NULL, 'W'},
+                                          {"seed", required_argument, NULL, 'S'},
+                                          {"json", no_argument, NULL, 'j'},
+                                          {"chart", required_argument, NULL, 'C'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {0}};
     struct reading reading = {.scenario = scenario};
     int option, code = OFFLINE_OK;
     *scenario = (struct scenario){.rate = 100,

@@ -30,7 +30,7 @@ struct scenario_backend {
 /* A time in which a backend takes no sessions. */
 struct scenario_outage {
     uint32_t backend;
-    bool drained; /* by an administrator; else it fails: connects are refused, sessions cut */
+    bool drained;    /* by an administrator; else it fails: connects are refused, sessions cut */
     double from, to; /* seconds; `to` may be past the end */
 };
 
@@ -56,7 +56,8 @@ struct scenario {
     struct region memory; /* of all of the above */
 };
 
-/* Returns OFFLINE_OK, or the exit code after it printed what is wrong; OFFLINE_DONE after --help. */
+/* Returns OFFLINE_OK, or the exit code after it printed what is wrong; OFFLINE_DONE after --help.
+ */
 int scenario_read(struct scenario *scenario, int argc, char **argv);
 void scenario_free(struct scenario *scenario);
 

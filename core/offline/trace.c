@@ -35,8 +35,9 @@ static bool fail(struct line *line, const char *wrong) {
 static bool expect(struct line *line, char byte) {
     skip_spaces(line);
     if (*line->at != byte) {
-        return fail(line, byte == ':' ? "a ':' is missing" : byte == '{' ? "it is no JSON object"
-                                                                          : "a '\"' is missing");
+        return fail(line, byte == ':'   ? "a ':' is missing"
+                          : byte == '{' ? "it is no JSON object"
+                                        : "a '\"' is missing");
     }
     line->at++;
     return true;
@@ -282,7 +283,8 @@ static int read_lines(struct trace *trace, FILE *in, const char *file, const cha
             wrong = "it has a NUL byte";
         } else if (!parse_line(line, bytes)) {
             wrong = line->wrong;
-        } else if (is_text(&line->event, "session") && (pool == NULL || is_text(&line->pool, pool))) {
+        } else if (is_text(&line->event, "session") &&
+                   (pool == NULL || is_text(&line->pool, pool))) {
             wrong = take_session(trace, line);
         }
     }

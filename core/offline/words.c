@@ -46,7 +46,7 @@ bool words_count(const char *text, uint64_t least, uint64_t most, uint32_t *out)
 /* Everything before the first of `separators`, copied; `*rest` is what stands behind it, or NULL.
  * NULL: no memory. */
 char *words_split(struct scenario *scenario, const char *text, const char *separators,
-                   const char **rest) {
+                  const char **rest) {
     size_t length = strcspn(text, separators);
     *rest = text[length] != '\0' ? text + length + 1 : NULL;
     return region_copy(&scenario->memory, text, length);
