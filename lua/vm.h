@@ -61,6 +61,7 @@ struct vm {
     int prelude_ref;      /* registry: the table of functions prelude.lua returned */
     char traceback[1024]; /* of the last error in this state; guard.c writes it */
     bool loading;         /* a script is loaded or constructed: require may read files */
+    bool reads_files;     /* of a test: it may do so at any time */
     uint64_t calls, errors;
     char last_error[256];
 };

@@ -19,7 +19,7 @@ def simulate(*words):
     document = json.loads(done.stdout)
     for result in document["policies"]:
         speed = result.pop("speed")
-        assert speed["ns_per_pick"] > 0 and speed["picks_per_second"] > 0
+        assert speed["ns_per_pick"] >= 0 and speed["picks_per_second"] > 0
     return {result["policy"]: result for result in document["policies"]}, document
 
 
