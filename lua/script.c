@@ -93,7 +93,7 @@ int state_load_file(lua_State *lua) {
     const struct snapshot *snapshot = vm->host->snapshot;
     const char *name = luaL_checkstring(lua, 1); /* letters, digits, _ - and single dots */
     luaL_checktype(lua, 2, LUA_TTABLE);
-    if (!vm->loading) {
+    if (!vm->loading && !vm->reads_files) {
         return require_error(lua,
                              "module '%s' was not loaded at the start; require it at the top of "
                              "the script",

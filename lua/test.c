@@ -380,7 +380,7 @@ static bool load(struct test_file *file, const struct script_use *use) {
         test_fail_messages(file, &messages);
         text_string(&file->message, file->answer.text.bytes);
     } else {
-        file->script->vm->loading = true; /* a test may require at any time */
+        file->script->vm->reads_files = true;
         file->script->vm->budget_us = file->settings->timeout_ms * 1000;
     }
     messages_free(&messages);

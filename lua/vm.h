@@ -55,6 +55,7 @@ struct vm {
     char traceback[1024]; /* of the last error in this state; guard.c writes it */
     bool loading;         /* a script is loaded or constructed: require may read files */
     struct alacrity_library library; /* what the library's functions look at */
+    bool reads_files;                /* of a test: it may do so at any time */
     uint64_t calls, errors;
     char last_error[256];
 };
