@@ -89,10 +89,9 @@ struct script_info {
 /* What a policy is made of. */
 struct policy_order {
     const struct script_use *use; /* lives as long as the host */
-    struct pool_view *view;       /* of the worker it will be asked on */
-    /* The trial pick looks at this one, when a worker uses the other already; it becomes the
-     * policy's, with the memory of malloc it stands in. NULL: at `view`. */
-    struct pool_view *trial_view;
+    /* What it is asked over; nobody else uses it while the policy is made. */
+    struct pool_view *view;
+    bool owns_view;            /* it becomes the policy's, with the memory of malloc it stands in */
     const struct carry *carry; /* NULL: there is none */
 };
 

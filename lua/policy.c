@@ -22,6 +22,7 @@ struct policy {
     struct script *script;
     const struct script_use *use;
     struct pool_view *view;
+    bool owns_view; /* it is freed with the policy: the script may have kept it */
     struct pool_view
         *trial_view; /* of the trial pick, kept: the script may have kept it; or NULL */
     const struct arena *arena;
@@ -244,26 +245,8 @@ static bool construct(struct policy *policy, const struct carry *carry, struct m
     return true;
 }
 
-/* Constructs it, asks it once, and points it at the view it is for. False: messages. */
-static bool prove(struct policy *policy, const struct policy_order *order,
-                  struct messages *messages) {
-    if (!construct(policy, order->carry, messages) || !try_pick(policy, order->use, messages)) {
-        return false;
-    }
-    if (policy->view == order->view) {
-        return true;
-    }
-    struct vm *vm = policy->script->vm;
-    policy->view = order->view;
-    if (guard_cfunction(vm, prepare, policy) != 0) {
-        vm_add_error(policy->script, vm->lua, "prepared", policy->use, messages);
-        return false;
-    }
-    return true;
-}
-
-static void free_trial_view(struct pool_view *view) {
-    if (view != NULL) {
+static void free_view(struct pool_view *view, bool owned) {
+    if (owned) {
         view_free(view);
         free(view);
     }
@@ -273,24 +256,25 @@ struct policy *policy_new(struct script_host *host, const struct policy_order *o
                           struct messages *messages) {
     struct script *script = vm_script(host, order->use, SCRIPT_POLICY, messages);
     if (script == NULL) {
-        free_trial_view(order->trial_view);
+        free_view(order->view, order->owns_view);
         return NULL;
     }
     struct policy *policy = calloc(1, sizeof(*policy));
     if (policy == NULL) {
         messages_add(messages, order->use->at, "out of memory");
-        free_trial_view(order->trial_view);
+        free_view(order->view, order->owns_view);
         return NULL;
     }
     policy->script = script;
     policy->use = order->use;
-    policy->trial_view = order->trial_view;
-    policy->view = order->trial_view != NULL ? order->trial_view : order->view;
+    policy->view = order->view;
+    policy->owns_view = order->owns_view;
     policy->arena = host->arena;
     forget_session(policy);
     policy->next = host->policies; /* from here on the host frees it */
     host->policies = policy;
-    return prove(policy, order, messages) ? policy : NULL;
+    bool ok = construct(policy, order->carry, messages) && try_pick(policy, order->use, messages);
+    return ok ? policy : NULL;
 }
 
 bool policy_rebuild(struct vm *vm, struct messages *messages) {
@@ -306,7 +290,7 @@ void policy_free_all(struct script_host *host) {
     while (host->policies != NULL) {
         struct policy *policy = host->policies;
         host->policies = policy->next;
-        free_trial_view(policy->trial_view);
+        free_view(policy->view, policy->owns_view);
         free(policy);
     }
 }

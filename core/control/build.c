@@ -282,6 +282,7 @@ static bool add_pool(struct builder *builder, struct worker_plan *plan, uint32_t
     const struct policy_order order = {.use = &source->config->policy,
                                        .view = &pool->view,
                                        .carry = carry_find(carries, worker, source->config->name)};
+    pool->current.view = &pool->view;
     pool->current.policy = scripting->policy_new(plan->host, &order, messages);
     return pool->current.policy != NULL;
 }

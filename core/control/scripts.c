@@ -18,6 +18,7 @@
 #include "control/build.h"
 #include "control/carry.h"
 #include "control/conductor.h"
+#include "pool/tags.h"
 #include "worker_control.h"
 
 #define WATCH_SECONDS 0.25 /* between looks at how the current versions do */
@@ -266,8 +267,9 @@ static void install_everywhere(struct job *job, enum install_action action) {
 
 /* ---- building ---- */
 
-/* The pool as the builder may look at it while the worker uses its own. NULL: out of memory. */
-static struct pool_view *new_trial_view(const struct job *job) {
+/* A view of the pool for this policy alone: the builder proves it while the worker uses others, and
+ * what a shadow takes (turns, tables) is not the current policy's. NULL: out of memory. */
+static struct pool_view *new_view(const struct job *job) {
     const struct control_pool *pool = job->control_pool;
     struct pool_view *view = malloc(sizeof(*view));
     if (view != NULL && !view_init(view, pool->facts, pool->config->name, pool->slots,
@@ -275,31 +277,33 @@ static struct pool_view *new_trial_view(const struct job *job) {
         free(view);
         view = NULL;
     }
+    if (view != NULL) {
+        view->script.view.zone_code = zone_code(pool->config->zone);
+    }
     return view;
 }
 
 static bool build_for(struct job *job, struct builder *builder, uint32_t worker) {
     struct control *control = job->scripts->control;
     struct policy_place *place = &job->places[worker];
-    struct pool_view *trial_view = new_trial_view(job);
-    place->host = trial_view == NULL
+    place->view = new_view(job);
+    place->host = place->view == NULL
                       ? NULL
                       : scripting->host_new(control->plan->snapshot, control->arena, NULL,
                                             builder_script_post(builder), worker, &job->messages);
     if (place->host == NULL) {
         messages_add(&job->messages, job->version->use.at, "out of memory");
-        if (trial_view != NULL) {
-            view_free(trial_view);
-            free(trial_view);
+        if (place->view != NULL) {
+            view_free(place->view);
+            free(place->view);
         }
         return false;
     }
     place->version = version_hold(job->version);
-    const struct policy_order order = {
-        .use = &job->version->use,
-        .view = &control->worker_plans[worker]->pools[job->pool_index].view,
-        .trial_view = trial_view,
-        .carry = carry_find(&job->carries, worker, job->pool->pool)};
+    const struct policy_order order = {.use = &job->version->use,
+                                       .view = place->view,
+                                       .owns_view = true,
+                                       .carry = carry_find(&job->carries, worker, job->pool->pool)};
     place->policy = scripting->policy_new(place->host, &order, &job->messages);
     return place->policy != NULL;
 }

@@ -23,24 +23,20 @@ static bool shadow_is_due(struct worker_pool *pool, const struct dial *dial) {
            pool->shadow_turn++ % pool->shadow_sample == 0;
 }
 
-/* Asks the current policy and the shadow; only the current one's answer is used, both are timed.
- * The view turns with each pool:least(): both see it at the same turn, and the shadow leaves it as
- * the current policy did. */
+/* Asks the current policy and the shadow, which has a view of its own; only the current one's
+ * answer is used, both are timed. */
 static enum pick_answer ask_both(struct session *session, const struct alacrity_ctx_private *ctx,
                                  struct slot **slot) {
-    struct worker_pool *pool = session->dial->pool;
+    struct dial *dial = session->dial;
+    struct worker_pool *pool = dial->pool;
     struct pool_row *row = pool->row;
     struct slot *other = NULL;
-    uint32_t *rotation = &pool->view.rotation;
-    uint32_t rotation_before = *rotation;
+    view_prepare(pool->shadow.view, dial->tried, dial->attempts);
     uint64_t began = clock_ns();
     enum pick_answer answer = scripting->policy_pick(pool->current.policy, ctx, slot);
     uint64_t between = clock_ns();
-    uint32_t rotation_after = *rotation;
-    *rotation = rotation_before;
     enum pick_answer shadow = scripting->policy_pick(pool->shadow.policy, ctx, &other);
     uint64_t ended = clock_ns();
-    *rotation = rotation_after;
     counter_add(&row->current_ns, between - began);
     counter_add(&row->shadow_ns, ended - between);
     counter_add(&row->shadow_asked, 1);
@@ -61,8 +57,9 @@ static struct slot *pick(struct session *session) {
     struct dial *dial = session->dial;
     struct worker_pool *pool = dial->pool;
     struct pool_row *row = pool->row;
-    view_prepare(&pool->view, dial->tried, dial->attempts);
-    if (pool->view.script.view.count == 0) {
+    struct pool_view *view = pool->current.view;
+    view_prepare(view, dial->tried, dial->attempts);
+    if (view->script.view.count == 0) {
         return NULL;
     }
     struct address client;
@@ -119,12 +116,12 @@ static struct slot *pick(struct session *session) {
     if (strcmp(pool->config->fallback, "reject") == 0) {
         return NULL;
     }
-    int32_t position = view_pick_round_robin(&pool->view);
+    int32_t position = view_pick_round_robin(view);
     if (position < 0) {
         return NULL;
     }
     /* A slot begins with what scripts see of it. */
-    return (struct slot *)(uintptr_t)pool->view.script.eligible[position];
+    return (struct slot *)(uintptr_t)view->script.eligible[position];
 }
 
 static void on_writable(struct ev_loop *loop, struct ev_io *io, int events);

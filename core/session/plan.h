@@ -16,6 +16,7 @@
 /* A policy in use, and what must live as long as it. */
 struct policy_place {
     struct policy *policy;
+    struct pool_view *view;         /* what it is asked over: the pool's, or its own */
     struct script_host *host;       /* its own; NULL: the plan's */
     struct script_version *version; /* a reference, when the host is its own; else NULL */
 };

@@ -9,9 +9,11 @@ What an example is, so that none is left out silently:
 - a script that a configuration names is the first of its kind shown in the same file;
 - `lua` with a line that begins with `return` is a whole script of the kind it says; any other is a
   fragment: statements that run at the top of a script. `options = ...` among them become its
-  options, and those that are required are given.
+  options, and those that are required are given. One that begins with `-- part of` cannot stand
+  alone, and only its syntax is checked.
 """
 import re
+import subprocess
 
 import pytest
 import yaml
@@ -20,7 +22,7 @@ from support import ROOT, command
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^( *)```([a-z]*)\n(.*?)^\1```$", re.M | re.S)
-SECTIONS = {"user", "workers", "timeouts", "limits", "admin", "log", "lua", "pools", "listeners"}
+SECTIONS = {"user", "zone", "workers", "timeouts", "limits", "admin", "log", "lua", "pools", "listeners"}
 SHOWN = {"yaml": 3, "lua": 5}  # at least; fewer means that this file no longer finds them
 
 
@@ -141,6 +143,12 @@ def test_a_configuration_is_taken(block, folder):
 @pytest.mark.parametrize("block", blocks("lua"))
 def test_a_script_is_taken(block, folder):
     script = {"script": "./mine.lua"}
+    if block.text.startswith("-- part of"):
+        (folder / "mine.lua").write_text(block.text, encoding="utf-8")
+        done = subprocess.run(["luajit", "-b", str(folder / "mine.lua"), "/dev/null"],
+                              capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return
     if block.is_script:
         kind, text = block.kind, block.text
     else:
