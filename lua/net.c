@@ -26,8 +26,8 @@ static struct run *current_run(lua_State *lua) {
     lua_rawget(lua, LUA_REGISTRYINDEX);
     const struct vm *vm = lua_touserdata(lua, -1);
     lua_pop(lua, 1);
-    /* While a script is loaded or constructed this is the builder, and what runs is not its own. */
-    const struct runtime *runtime = vm->loading ? NULL : vm->host->runtime;
+    /* A state that rests is being made anew, on the builder: what runs meanwhile is not its own. */
+    const struct runtime *runtime = vm->resting ? NULL : vm->host->runtime;
     struct run *run = runtime != NULL ? runtime->current : NULL;
     if (run == NULL) {
         luaL_error(lua, "alacrity.net works only while a check or a service is asked");
@@ -314,15 +314,18 @@ int net_timed_out(lua_State *lua, struct run *run) {
 
 /* ---- what scripts call ---- */
 
-/* Argument 1: the backend that is checked, or an address as text. Not of a unix socket: behind
- * those are admin sockets, ours among them, which ask nobody for a password. */
+/* Argument 1: the backend that is checked, or an address as text. Of unix sockets only that of the
+ * backend: behind the others are admin sockets, ours among them, which ask nobody for a password.
+ */
 static void target_argument(lua_State *lua, const struct run *run, struct address *out) {
     if (lua_type(lua, 1) == LUA_TSTRING) {
         char error[128];
-        if (address_parse(lua_tostring(lua, 1), out, error, sizeof(error)) != ADDRESS_NUMERIC ||
-            out->any.sa_family == AF_UNIX) {
+        if (address_parse(lua_tostring(lua, 1), out, error, sizeof(error)) != ADDRESS_NUMERIC) {
             luaL_error(lua, "net.connect() needs a numeric address such as 127.0.0.1:80, not '%s'",
                        lua_tostring(lua, 1));
+        }
+        if (out->any.sa_family == AF_UNIX && !address_equal(out, &run->address)) {
+            luaL_error(lua, "net.connect() reaches no unix socket but that of the backend");
         }
         return;
     }

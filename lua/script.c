@@ -77,17 +77,6 @@ int state_load_builtin(lua_State *lua) {
     return compile(lua, text, length, chunk_name, 2) == 0 ? 1 : lua_error(lua);
 }
 
-/* None of ours requires a file; if one did, its text would be read anew each time. */
-static int load_for_stock(lua_State *lua, const char *path, const char *chunk_name) {
-    struct script_source *file = source_load(path);
-    if (file == NULL) {
-        return require_error(lua, "cannot read module %s: %s", path, source_error(errno));
-    }
-    int status = compile(lua, file->text, file->length, chunk_name, 2);
-    source_release(file);
-    return status == 0 ? 1 : lua_error(lua);
-}
-
 int state_load_file(lua_State *lua) {
     struct vm *vm = lua_touserdata(lua, lua_upvalueindex(1));
     const struct snapshot *snapshot = vm->host->snapshot;
@@ -103,10 +92,9 @@ int state_load_file(lua_State *lua) {
     for (uint32_t i = 0; snapshot != NULL && i < snapshot->lua.path_count; i++) {
         const char *path = lua_pushfstring(lua, "%s/%s.lua", snapshot->lua.path[i], file);
         const char *chunk_name = lua_pushfstring(lua, "@%s", path);
-        if (vm->source == NULL) {
-            return load_for_stock(lua, path, chunk_name);
-        }
-        const struct source_module *module = source_module(vm->source, path);
+        errno = ENOENT; /* stock scripts have no files */
+        const struct source_module *module =
+            vm->source != NULL ? source_module(vm->source, path) : NULL;
         if (module == NULL && errno != ENOENT && errno != ENOTDIR) {
             return require_error(lua, "cannot read module %s: %s", path, source_error(errno));
         }

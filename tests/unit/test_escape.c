@@ -192,15 +192,21 @@ static const char *ask(const struct asked *asked) {
     return "no backend";
 }
 
-/* The text in the state of the stock scripts, in the place of one of them. */
-static struct script_use in_stock_state(enum way way, int which, char *text) {
+/* The text in the state of the stock scripts, in the place of one of them, but with files to
+ * require.
+ */
+static struct script_use in_stock_state(enum way way, int which, const char *text) {
     static const char *const names[2][2] = {{"first", "random"}, {"http", "tcp"}};
     struct script_use use = fixture_stock(names[way == CHECK][which]);
     struct script *script =
         vm_script(f.host, &use, way == CHECK ? SCRIPT_CHECK : SCRIPT_POLICY, &f.messages);
     ck_assert_msg(script != NULL, "%s", fixture_said(&f));
-    script->text = text;
-    script->length = strlen(text);
+    struct script_source *source = fixture_script(&f, text).source;
+    script->text = source->text;
+    script->length = source->length;
+    if (script->vm->source == NULL) {
+        script->vm->source = source_hold(source);
+    }
     ck_assert_msg(vm_reload(script, &f.messages), "%s", fixture_said(&f));
     return use;
 }
@@ -299,7 +305,6 @@ struct other {
     struct pool_facts *facts;
     struct slot *slot;
     struct pool_view view;
-    struct pool_config config;
 };
 
 static void other_open(struct other *other) {
@@ -311,7 +316,6 @@ static void other_open(struct other *other) {
     atomic_store(&other->slot->health, HEALTH_UP);
     slot_changed(other->slot, other->facts);
     ck_assert(view_init(&other->view, other->facts, "other", &other->slot, 1));
-    other->config.name = (char *)(uintptr_t) "other";
 }
 
 /* Two pools of one script share its state, so it can answer the one with the other's backend; and
@@ -327,8 +331,7 @@ START_TEST(a_backend_of_another_pool_or_of_none_is_a_bad_answer) {
         "end assert(pool.name == 'app') kept.seen = kept.b and kept.b.name\n"
         "return kept.b");
     struct policy *here = fixture_policy(&f, use);
-    other.config.policy = use;
-    const struct policy_order order = {.use = &other.config.policy, .view = &other.view};
+    const struct policy_order order = {.use = &use, .view = &other.view};
     struct policy *there = scripting->policy_new(f.host, &order, &f.messages);
     ck_assert_msg(here != NULL && there != NULL, "%s", fixture_said(&f));
     view_prepare(&other.view, NULL, 0);
@@ -496,14 +499,18 @@ START_TEST(a_run_that_another_one_resumed_fails) {
 }
 END_TEST
 
+static void close_nothing(struct socket *socket) {
+    (void)socket;
+}
+
 /* A wait that raises an error, for want of memory say, leaves its socket as the awaited one. */
 START_TEST(nothing_waits_for_a_closed_socket) {
-    struct runtime runtime = {.machine = &machine_real};
+    const struct machine machine = {.close = close_nothing};
+    struct runtime runtime = {.machine = &machine};
     struct run run = {.runtime = &runtime, .wait = WAIT_SEND};
     struct socket *socket = calloc(1, sizeof(*socket));
     ck_assert_ptr_nonnull(socket);
     socket->run = &run;
-    socket->io.fd = -1;
     run.wait_socket = socket;
     socket_close(socket);
     ck_assert_ptr_null(run.wait_socket);
@@ -511,19 +518,26 @@ START_TEST(nothing_waits_for_a_closed_socket) {
 }
 END_TEST
 
-/* The builder makes states anew while control goes on asking: what it runs then is not ours. */
-START_TEST(a_script_that_is_constructed_does_not_see_what_runs) {
+/* The builder makes states anew while control goes on asking: what it runs then is not theirs. */
+START_TEST(a_script_that_is_constructed_again_does_not_see_what_runs) {
     struct answer answer;
     stage_open(CHECK);
-    struct check *waiting = check_of("", "net.sleep(0.01) return 'up', 'waited'");
-    start(waiting, &answer);
-    struct runtime *runtime = f.host->runtime;
-    runtime->current = container_of(runtime->runs.next, struct run, node);
     struct check *made =
         check_of("local _, why = pcall(net.sleep, 1) kept.why = why _, why = pcall(net.connect, "
                  "'127.0.0.1:1') kept.why = kept.why .. why",
                  "return 'up', kept.why");
+    struct check *waiting = check_of("", "net.sleep(0.01) return 'up', 'waited'");
+    start(waiting, &answer);
+
+    struct instance *instance = (struct instance *)made;
+    struct runtime *runtime = f.host->runtime;
+    runtime->current = container_of(runtime->runs.next, struct run, node);
+    instance->script->vm->resting = true;
+    instance->ref = vm_instance(instance->script, instance->use, NULL, &f.messages);
+    ck_assert_msg(instance->ref != LUA_NOREF, "%s", fixture_said(&f));
+    instance->script->vm->resting = false;
     runtime->current = NULL;
+
     await(&answer);
     start(made, &answer);
     await(&answer);
@@ -547,7 +561,7 @@ int main(void) {
     tcase_add_test(cases, a_module_may_make_its_fields_when_asked);
     tcase_add_test(cases, a_run_that_another_one_resumed_fails);
     tcase_add_test(cases, nothing_waits_for_a_closed_socket);
-    tcase_add_test(cases, a_script_that_is_constructed_does_not_see_what_runs);
+    tcase_add_test(cases, a_script_that_is_constructed_again_does_not_see_what_runs);
     suite_add_tcase(suite, cases);
     int result = run_suite(suite);
     for (int i = 0; i < escape_count; i++) {

@@ -1,6 +1,6 @@
 /* alacrity.net: connecting, its limits and bounds, and sleep. */
+#include <fcntl.h>
 #include <sys/resource.h>
-#include <sys/un.h>
 
 #include "base/clock.h"
 #include "runtime_stage.h"
@@ -48,15 +48,61 @@ START_TEST(connect_reaches_an_address) {
 }
 END_TEST
 
-/* Whoever may connect to any socket file may command the balancer: only a backend may be one. */
-START_TEST(connect_does_not_take_a_socket_file) {
+static struct address unix_address(const char *name) {
+    struct address at;
+    char text[256], error[128];
+    snprintf(text, sizeof(text), "unix:%s/%s", f.folder, name);
+    ck_assert_int_eq(address_parse(text, &at, error, sizeof(error)), ADDRESS_NUMERIC);
+    return at;
+}
+
+static int listen_at(const struct address *at) {
+    int listening = socket(at->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(bind(listening, &at->any, at->length), 0);
+    ck_assert_int_eq(listen(listening, 8), 0);
+    return listening;
+}
+
+START_TEST(connect_reaches_a_backend_that_is_a_unix_socket) {
     struct asked asked;
-    struct check *check =
-        check_of("return 'up', try(net.connect, 'unix:/run/alacrity/admin.sock')");
+    char body[256];
+    const struct address at = unix_address("s");
+    snprintf(body, sizeof(body),
+             "local s, why = net.connect(asked) local t = net.connect('unix:%s/s') "
+             "return 'up', s and t and 'connected' or why",
+             f.folder);
+    struct check *check = check_of(body);
     uint32_t before = descriptors_open();
-    ask(&asked, check);
-    ck_assert_msg(strstr(asked.info, "needs a numeric address") != NULL, "%s", asked.info);
+    ask_at(&asked, check, &at, LONG_MS);
+    assert_answered(&asked, CHECK_UP, "No such file or directory");
     ck_assert_uint_eq(descriptors_open(), before);
+    int listening = listen_at(&at);
+    ask_at(&asked, check, &at, LONG_MS);
+    assert_answered(&asked, CHECK_UP, "connected");
+    close(listening);
+    ask_at(&asked, check, &at, LONG_MS);
+    assert_answered(&asked, CHECK_UP, "refused");
+}
+END_TEST
+
+/* Ours is one of them: whoever may connect to the admin socket may command. */
+START_TEST(connect_reaches_no_other_unix_socket) {
+    struct asked asked;
+    char body[256];
+    const struct address at = unix_address("s"), admin = unix_address("admin");
+    int listening = listen_at(&at), never = listen_at(&admin);
+    snprintf(body, sizeof(body), "return 'up', try(net.connect, 'unix:%s/admin')", f.folder);
+    struct check *check = check_of(body);
+    ask_at(&asked, check, &at, LONG_MS);
+    assert_answered(&asked, CHECK_UP,
+                    "net.connect() reaches no unix socket but that of the backend");
+    ask(&asked, check);
+    assert_answered(&asked, CHECK_UP,
+                    "net.connect() reaches no unix socket but that of the backend");
+    ck_assert_int_eq(fcntl(never, F_SETFL, O_NONBLOCK), 0);
+    ck_assert_int_lt(accept(never, NULL, NULL), 0);
+    close(listening);
+    close(never);
 }
 END_TEST
 
@@ -235,7 +281,8 @@ int main(void) {
     tcase_add_checked_fixture(tests, stage_open, stage_close);
     tcase_add_test(tests, connect_reaches_the_backend_that_is_checked);
     tcase_add_test(tests, connect_reaches_an_address);
-    tcase_add_test(tests, connect_does_not_take_a_socket_file);
+    tcase_add_test(tests, connect_reaches_a_backend_that_is_a_unix_socket);
+    tcase_add_test(tests, connect_reaches_no_other_unix_socket);
     tcase_add_test(tests, connect_is_refused);
     tcase_add_test(tests, connect_gives_up_at_its_limit);
     tcase_add_test(tests, connect_without_a_limit_ends_at_the_deadline_of_the_run);
