@@ -93,6 +93,7 @@ static void setup_pool(void) {
     worker_pool.facts = pool;
     worker_pool.row = arena_pool_row(arena, pool, 0);
     ck_assert(view_init(&worker_pool.view, pool, "app", slots, 2));
+    worker_pool.current.view = &worker_pool.view;
 }
 
 static void teardown_pool(void) {

@@ -196,7 +196,7 @@ START_TEST(two_threads_do_not_disturb_each_other) {
 END_TEST
 
 static int hold_for_long(lua_State *lua) {
-    uint64_t until = cpu_us() + 30000;
+    uint64_t until = cpu_us() + 300000;
     watchdog_hold();
     while (cpu_us() < until) {
     }
