@@ -69,11 +69,11 @@ def test_ring_hash_moves_little():
         assert "c" not in after.values()
 
 
-def test_peak_ewma_serves_all_and_measures():
-    servers, port = named(3), free_port()
-    with Alacrity(config_of(servers, port, "peak-ewma")) as balancer:
-        got = answers(port, 100)
-        assert set(got) == set("abc"), got  # on one machine all are as quick
+def test_peak_ewma_measures_and_gives_nobody_up():
+    """On one machine all are as quick, but the first connect to one may have taken long."""
+    servers, port, got = named(3), free_port(), collections.Counter()
+    with Alacrity(config_of(servers, port, "peak-ewma", decay="500ms")) as balancer:
+        eventually(lambda: got.update(answers(port)) or set(got) == set("abc"), got)
         pool = balancer.at_rest()["pools"]["app"]
         assert all(b["connect_ms"] > 0 for b in pool["backends"].values())
         assert pool["fallbacks_total"] == 0

@@ -67,6 +67,38 @@ START_TEST(round_robin_goes_on_when_backends_leave_and_return) {
 }
 END_TEST
 
+/* A rotation in the wrong hands is a new one, not an array that is too small. */
+START_TEST(a_rotation_fits_the_pool_it_is_used_on) {
+    static struct pool_view small;
+    bool seen[64] = {false};
+    open_with(64, NULL);
+    ck_assert(view_init(&small, f.facts, "app", f.slots, 2));
+    struct script_use use = fixture_script(
+        &f, "local alacrity = require 'alacrity'\n"
+            "local rotation = alacrity.rotation() -- of all pools\n"
+            "return {api = 1, kind = 'policy', name = 'mine', new = function() return {\n"
+            "pick = function(self, ctx, pool) return pool:rotate(rotation) end} end}");
+    f.pool.policy = use;
+    struct policy *of_small = scripting->policy_new(f.host, &f.pool, &small, &f.messages);
+    struct policy *of_large = fixture_policy(&f, use);
+    ck_assert_msg(of_large != NULL && of_small != NULL, "%s", fixture_said(&f));
+    for (int round = 0; round < 50; round++) {
+        struct alacrity_ctx_private ctx = a_ctx(0);
+        struct slot *slot = NULL;
+        view_prepare(&small, NULL, 0);
+        ck_assert_int_eq(scripting->policy_pick(of_small, &ctx, &slot), PICK_BACKEND);
+        memset(seen, 0, sizeof(seen));
+        for (int i = 0; i < 64; i++) {
+            uint32_t number = pick(of_large, 0, NULL, 0);
+            ck_assert(!seen[number - 1]);
+            seen[number - 1] = true;
+        }
+    }
+    view_free(&small);
+    fixture_close(&f);
+}
+END_TEST
+
 START_TEST(round_robin_instances_keep_their_own_rotation) {
     open_with(3, NULL);
     struct policy *one = stock("round-robin"), *two = stock("round-robin");
@@ -533,6 +565,7 @@ int main(void) {
     tcase_add_test(cases, round_robin_gives_exact_shares_by_weight);
     tcase_add_test(cases, round_robin_mixes_a_heavy_backend_with_the_others);
     tcase_add_test(cases, round_robin_goes_on_when_backends_leave_and_return);
+    tcase_add_test(cases, a_rotation_fits_the_pool_it_is_used_on);
     tcase_add_test(cases, round_robin_instances_keep_their_own_rotation);
     tcase_add_test(cases, least_conn_takes_the_emptiest_for_its_weight);
     tcase_add_test(cases, random_draws_by_weight);
