@@ -33,19 +33,6 @@ static double now_seconds(void) {
     return (double)clock_monotonic_us() / 1e6;
 }
 
-/* log(level, message) -> nothing. Upvalue: the vm. */
-static int lua_log(lua_State *lua) {
-    const struct vm *vm = lua_touserdata(lua, lua_upvalueindex(1));
-    lua_Integer level = luaL_checkinteger(lua, 1);
-    const char *message = luaL_checkstring(lua, 2);
-    const struct log_field fields[] = {LOG_STRING("script", vm->name != NULL ? vm->name : "stock")};
-    if (level < LOG_DEBUG || level > LOG_ERROR) {
-        return luaL_argerror(lua, 1, "no such level");
-    }
-    log_fields((enum log_level)level, "script", fields, "%s", message);
-    return 0;
-}
-
 static void set_states(lua_State *lua) {
     lua_createtable(lua, STATE_COUNT, 0);
     for (int i = 0; i < STATE_COUNT; i++) {
@@ -149,7 +136,7 @@ static void push_prelude_arguments(lua_State *lua, struct vm *vm) {
     set_states(lua);
     set_failures(lua);
     set_labels(lua, vm->host->snapshot);
-    set_function(lua, vm, "log", lua_log);
+    set_function(lua, vm, "log", library_log);
     set_function(lua, vm, "load_builtin", state_load_builtin);
     set_function(lua, vm, "load_file", state_load_file);
     lua_pushnumber(lua, vm->host->seed != 0 ? vm->host->seed : random_seed());

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/log.h"
 #include "base/messages.h"
 #include "config/snapshot.h"
 #include "core/scripting.h"
@@ -56,6 +57,7 @@ struct vm {
     bool loading;         /* a script is loaded or constructed: require may read files */
     struct alacrity_library library; /* what the library's functions look at */
     bool reads_files;                /* of a test: it may do so at any time */
+    struct log_limiter log_limiter;  /* of what its scripts write */
     uint64_t calls, errors;
     char last_error[256];
 };
