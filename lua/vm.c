@@ -214,7 +214,7 @@ static void vm_free(struct vm *vm) {
 
 static bool open_lua(struct vm *vm, char *error, size_t error_bytes) {
     vm->lost = false;
-    vm->library.stage = ALACRITY_BUILDING;
+    vm->library.stage = ALACRITY_TRIAL;
     vm->handler_ref = vm->prelude_ref = LUA_NOREF;
     memory_bound = &vm->memory;
     vm->lua = luaL_newstate();
@@ -273,6 +273,9 @@ struct vm *state_new(struct script_host *host, const char *path, const char *nam
         vm_free(vm);
         return NULL;
     }
+    if (host->started) { /* the tools of the command line load scripts as they go */
+        vm->library.stage = ALACRITY_LIVE;
+    }
     vm->next = host->states;
     host->states = vm;
     return vm;
@@ -298,6 +301,7 @@ struct script_host *vm_host_new(const struct snapshot *snapshot, struct arena *a
 
 void vm_host_virtual(struct script_host *host, double (*now)(void), double seed) {
     host->now = now;
+    host->is_virtual = true;
     host->seed = seed;
 }
 

@@ -70,6 +70,8 @@ struct script_host {
     uint32_t owner;                 /* whose it is: a worker's index, or ARENA_CONTROL_ROW */
     struct ev_loop *loop;           /* control's; NULL for workers */
     double (*now)(void);            /* what alacrity.now() answers, in seconds */
+    bool is_virtual;                /* `now` is made up */
+    bool started;                   /* in use; the owner's */
     double seed;                    /* of math.random in its states; 0 = the machine's choice */
     const struct machine *machine;  /* what its runs reach the world through (run.h), ... */
     void *world;                    /* ... and whose world that is, if it is not the real one */
