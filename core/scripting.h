@@ -116,8 +116,8 @@ struct scripting {
     /* Before the first script of the host is made: its alacrity.now() answers now(), and its
      * math.random begins with the seed (0: as ever). For tools that make time up. */
     void (*host_virtual)(struct script_host *host, double (*now)(void), double seed);
-    /* The owner's thread: the host is in use from now on. Until then its scripts may look at what
-     * is shared, but change nothing. */
+    /* The owner's thread: the host is in use from now on. Until then, in trials and as shadows, its
+     * scripts may look at what is shared, but what they change is only answered, not done. */
     void (*host_start)(struct script_host *host);
     /* The owner's thread, before it hands the host back to be freed. */
     void (*host_retire)(struct script_host *host);

@@ -188,8 +188,7 @@ static void install(struct mail *mail, void *owner) {
         counter_set(&pool->row->out_now, 0);
     }
     if (install->action != INSTALL_SHADOW && place->host != NULL) {
-        scripting->host_start(
-            place->host); /* a shadow may look at what is shared, but not change it */
+        scripting->host_start(place->host); /* not a shadow's: it changes nothing */
     }
     retire_place(&replaced);
     install->place = replaced;

@@ -300,6 +300,7 @@ static void push_facts(lua_State *lua, const struct facts *facts) {
     set_count(lua, "reloads_total", facts->reloads_total);
     set_count(lua, "reloads_failed_total", facts->reloads_failed);
     set_count(lua, "log_dropped_total", facts->log_dropped);
+    set_count(lua, "log_suppressed_total", facts->log_suppressed);
     set_boolean(lua, "draining", facts->draining);
     set_boolean(lua, "watchdog", scripting->watchdog_is_proven());
 

@@ -34,6 +34,7 @@ void library_init(struct vm *vm) {
     const struct script_host *host = vm->host;
     vm->library.arena = host->arena;
     vm->library.row = host->owner;
+    vm->library.now = host->is_virtual ? host->now : NULL;
     vm->library.shared = host->arena != NULL ? arena_shared(host->arena) : NULL;
 }
 
@@ -53,6 +54,7 @@ void library_push(struct vm *vm, lua_State *lua) {
 }
 
 void library_host_start(struct script_host *host) {
+    host->started = true;
     for (struct vm *vm = host->states; vm != NULL; vm = vm->next) {
         vm->library.stage = ALACRITY_LIVE;
     }

@@ -10,6 +10,10 @@ void library_init(struct vm *vm);
  * stack, which prelude.lua gets as its argument. */
 void library_push(struct vm *vm, lua_State *lua);
 
+/* logging.c, (level, value) -> nothing: writes a line, if there have not been too many. The value
+ * is a table of fields, or anything else as the message. Upvalue 1 is the vm. */
+int library_log(lua_State *lua);
+
 /* As scripting.host_start. */
 void library_host_start(struct script_host *host);
 /* Builder: gives up what the host's scripts hold of the arena. */

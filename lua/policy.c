@@ -208,9 +208,7 @@ static bool try_pick(struct policy *policy, const struct script_use *use,
     struct slot *slot = NULL;
     view_prepare_trial(policy->view);
     policy->script->vm->loading = true; /* the last moment to require a file */
-    policy->script->vm->library.stage = ALACRITY_TRIAL;
     enum pick_answer answer = ask(policy, &ctx, &slot);
-    policy->script->vm->library.stage = ALACRITY_BUILDING;
     policy->script->vm->loading = false;
     switch (answer) {
     case PICK_STOPPED:

@@ -82,7 +82,9 @@ static void at_owner(struct script_mail *mail) {
     }
     rebuild->under_way = false;
     rebuild->vm->resting = !rebuild->ok;
-    rebuild->vm->library.stage = rebuild->ok ? ALACRITY_LIVE : ALACRITY_BUILDING;
+    if (rebuild->ok && rebuild->vm->host->started) { /* else it is a shadow's */
+        rebuild->vm->library.stage = ALACRITY_LIVE;
+    }
     rebuild->vm->out = rebuild->vm->out || !rebuild->ok;
 }
 

@@ -205,11 +205,15 @@ static struct script *script_new(const struct script_use *use, enum script_kind 
 }
 
 bool vm_reload(struct script *script, struct messages *messages) {
-    script->vm->loading = true;
-    int status = guard_cfunction(script->vm, load_module, script);
-    script->vm->loading = false;
+    struct vm *vm = script->vm;
+    uint32_t stage = vm->library.stage;
+    vm->loading = true;
+    vm->library.stage = ALACRITY_BUILDING;
+    int status = guard_cfunction(vm, load_module, script);
+    vm->library.stage = stage;
+    vm->loading = false;
     if (status != 0) {
-        vm_add_error(script, script->vm->lua, "loaded", script->use, messages);
+        vm_add_error(script, vm->lua, "loaded", script->use, messages);
     }
     return status == 0;
 }
@@ -350,8 +354,11 @@ int vm_instance(struct script *script, const struct script_use *use, const struc
     if (vm->lost) { /* another instance of it, a moment ago: that was told */
         return LUA_NOREF;
     }
+    uint32_t stage = vm->library.stage;
     vm->loading = true;
+    vm->library.stage = ALACRITY_BUILDING;
     int status = guard_cfunction(vm, construct, &constructing);
+    vm->library.stage = stage;
     vm->loading = false;
     if (status != 0) {
         vm_add_error(script, vm->lua, "constructed", use, messages);

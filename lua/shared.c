@@ -11,6 +11,10 @@ static struct shared *table_of(const struct alacrity_library *library) {
     return library->shared;
 }
 
+static uint64_t now_ms_of(const struct alacrity_library *library) {
+    return library->now != NULL ? (uint64_t)(library->now() * 1000) : clock_coarse_ms();
+}
+
 static struct shared_key key_of(uint32_t dictionary, const char *key, uint32_t length,
                                 double number) {
     return (struct shared_key){
@@ -41,7 +45,7 @@ static int32_t native_open(const struct alacrity_library *library, const char *n
 static void native_get(const struct alacrity_library *library, uint32_t dictionary, const char *key,
                        uint32_t length, double number, struct alacrity_shared_value *out) {
     struct shared_key wanted = key_of(dictionary, key, length, number);
-    shared_get(table_of(library), &wanted, clock_coarse_ms(), out);
+    shared_get(table_of(library), &wanted, now_ms_of(library), out);
 }
 
 static void native_set(const struct alacrity_library *library, uint32_t dictionary, const char *key,
@@ -49,7 +53,7 @@ static void native_set(const struct alacrity_library *library, uint32_t dictiona
                        const char *bytes, uint32_t value_length, double ttl) {
     struct shared_key wanted = key_of(dictionary, key, length, number);
     struct shared_value stored = {(enum shared_type)type, value_length, value, bytes};
-    uint64_t now_ms = clock_coarse_ms();
+    uint64_t now_ms = now_ms_of(library);
     if (!is_trial(library)) {
         shared_set(table_of(library), &wanted, &stored, now_ms, end_of(now_ms, ttl));
     }
@@ -60,7 +64,7 @@ static uint32_t native_add(const struct alacrity_library *library, uint32_t dict
                            double value, const char *bytes, uint32_t value_length, double ttl) {
     struct shared_key wanted = key_of(dictionary, key, length, number);
     struct shared_value stored = {(enum shared_type)type, value_length, value, bytes};
-    uint64_t now_ms = clock_coarse_ms();
+    uint64_t now_ms = now_ms_of(library);
     if (is_trial(library)) {
         return !is_there(library, &wanted, now_ms);
     }
@@ -71,7 +75,7 @@ static void native_incr(const struct alacrity_library *library, uint32_t diction
                         const char *key, uint32_t length, double number, double by, double initial,
                         double ttl, struct alacrity_shared_value *out) {
     struct shared_key wanted = key_of(dictionary, key, length, number);
-    uint64_t now_ms = clock_coarse_ms();
+    uint64_t now_ms = now_ms_of(library);
     if (is_trial(library)) {
         shared_get(table_of(library), &wanted, now_ms, out);
         out->number = (out->type == SHARED_NUMBER ? out->number : initial) + by;
@@ -85,7 +89,7 @@ static void native_incr(const struct alacrity_library *library, uint32_t diction
 static uint32_t native_delete(const struct alacrity_library *library, uint32_t dictionary,
                               const char *key, uint32_t length, double number) {
     struct shared_key wanted = key_of(dictionary, key, length, number);
-    uint64_t now_ms = clock_coarse_ms();
+    uint64_t now_ms = now_ms_of(library);
     return is_trial(library) ? is_there(library, &wanted, now_ms)
                              : shared_delete(table_of(library), &wanted, now_ms);
 }
@@ -93,7 +97,7 @@ static uint32_t native_delete(const struct alacrity_library *library, uint32_t d
 static double native_ttl(const struct alacrity_library *library, uint32_t dictionary,
                          const char *key, uint32_t length, double number) {
     struct shared_key wanted = key_of(dictionary, key, length, number);
-    uint64_t now_ms = clock_coarse_ms(), ends_ms;
+    uint64_t now_ms = now_ms_of(library), ends_ms;
     if (!shared_ends(table_of(library), &wanted, now_ms, &ends_ms)) {
         return -1;
     }

@@ -33,19 +33,6 @@ static double now_seconds(void) {
     return (double)clock_monotonic_us() / 1e6;
 }
 
-/* log(level, message) -> nothing. Upvalue: the vm. */
-static int lua_log(lua_State *lua) {
-    const struct vm *vm = lua_touserdata(lua, lua_upvalueindex(1));
-    lua_Integer level = luaL_checkinteger(lua, 1);
-    const char *message = luaL_checkstring(lua, 2);
-    const struct log_field fields[] = {LOG_STRING("script", vm->name != NULL ? vm->name : "stock")};
-    if (level < LOG_DEBUG || level > LOG_ERROR) {
-        return luaL_argerror(lua, 1, "no such level");
-    }
-    log_fields((enum log_level)level, "script", fields, "%s", message);
-    return 0;
-}
-
 static void set_states(lua_State *lua) {
     lua_createtable(lua, STATE_COUNT, 0);
     for (int i = 0; i < STATE_COUNT; i++) {
@@ -149,7 +136,7 @@ static void push_prelude_arguments(lua_State *lua, struct vm *vm) {
     set_states(lua);
     set_failures(lua);
     set_labels(lua, vm->host->snapshot);
-    set_function(lua, vm, "log", lua_log);
+    set_function(lua, vm, "log", library_log);
     set_function(lua, vm, "load_builtin", state_load_builtin);
     set_function(lua, vm, "load_file", state_load_file);
     lua_pushnumber(lua, vm->host->seed != 0 ? vm->host->seed : random_seed());
@@ -227,7 +214,7 @@ static void vm_free(struct vm *vm) {
 
 static bool open_lua(struct vm *vm, char *error, size_t error_bytes) {
     vm->lost = false;
-    vm->library.stage = ALACRITY_BUILDING;
+    vm->library.stage = ALACRITY_TRIAL;
     vm->handler_ref = vm->prelude_ref = LUA_NOREF;
     memory_bound = &vm->memory;
     vm->lua = luaL_newstate();
@@ -286,6 +273,9 @@ struct vm *state_new(struct script_host *host, const char *path, const char *nam
         vm_free(vm);
         return NULL;
     }
+    if (host->started) { /* the tools of the command line load scripts as they go */
+        vm->library.stage = ALACRITY_LIVE;
+    }
     vm->next = host->states;
     host->states = vm;
     return vm;
@@ -311,6 +301,7 @@ struct script_host *vm_host_new(const struct snapshot *snapshot, struct arena *a
 
 void vm_host_virtual(struct script_host *host, double (*now)(void), double seed) {
     host->now = now;
+    host->is_virtual = true;
     host->seed = seed;
 }
 

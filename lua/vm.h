@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/log.h"
 #include "base/messages.h"
 #include "config/snapshot.h"
 #include "core/scripting.h"
@@ -56,6 +57,7 @@ struct vm {
     bool loading;         /* a script is loaded or constructed: require may read files */
     struct alacrity_library library; /* what the library's functions look at */
     bool reads_files;                /* of a test: it may do so at any time */
+    struct log_limiter log_limiter;  /* of what its scripts write */
     uint64_t calls, errors;
     char last_error[256];
 };
@@ -68,6 +70,8 @@ struct script_host {
     uint32_t owner;                 /* whose it is: a worker's index, or ARENA_CONTROL_ROW */
     struct ev_loop *loop;           /* control's; NULL for workers */
     double (*now)(void);            /* what alacrity.now() answers, in seconds */
+    bool is_virtual;                /* `now` is made up */
+    bool started;                   /* in use; the owner's */
     double seed;                    /* of math.random in its states; 0 = the machine's choice */
     const struct machine *machine;  /* what its runs reach the world through (run.h), ... */
     void *world;                    /* ... and whose world that is, if it is not the real one */

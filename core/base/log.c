@@ -66,11 +66,12 @@ static struct prepared {
     uint32_t format, level;
 } prepared;
 
-static int sink = STDERR_FILENO; /* writer's */
-static bool sink_is_file;        /* a regular file: it never blocks for long; writer's */
-static _Atomic uint64_t lost;    /* lines a sink did not take; writer's */
-static uint64_t reported;        /* lost or dropped lines the log told of; writer's */
-static uint64_t stop_seen_ms;    /* when a blocked sink first held up the end; writer's */
+static int sink = STDERR_FILENO;          /* writer's */
+static bool sink_is_file;                 /* a regular file: it never blocks for long; writer's */
+static _Atomic uint64_t lost;             /* lines a sink did not take; writer's */
+static _Atomic uint64_t suppressed_lines; /* by limiters; any thread */
+static uint64_t reported;                 /* lost or dropped lines the log told of; writer's */
+static uint64_t stop_seen_ms;             /* when a blocked sink first held up the end; writer's */
 
 static _Thread_local struct ring *own_ring;
 static _Thread_local char thread_name[32] = "other";
@@ -166,6 +167,10 @@ uint64_t log_dropped(void) {
 
 /* ---- one line (any thread) ---- */
 
+uint64_t log_suppressed(void) {
+    return atomic_load_explicit(&suppressed_lines, memory_order_relaxed);
+}
+
 bool log_enabled(enum log_level level) {
     return (uint32_t)level >= atomic_load_explicit(&threshold, memory_order_relaxed);
 }
@@ -226,6 +231,7 @@ bool log_limiter_pass(struct log_limiter *limiter, uint32_t burst, uint32_t *sup
         return true;
     }
     atomic_fetch_add_explicit(&limiter->suppressed, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&suppressed_lines, 1, memory_order_relaxed);
     return false;
 }
 

@@ -19,9 +19,11 @@ struct log_field {
     const char *name;
     const char *text;
     int64_t integer;
+    bool bare; /* `text` is a number, true or false: it has no quotes */
 };
-#define LOG_STRING(field, value) ((struct log_field){(field), (value), 0})
-#define LOG_NUMBER(field, value) ((struct log_field){(field), NULL, (int64_t)(value)})
+#define LOG_STRING(field, value) ((struct log_field){(field), (value), 0, false})
+#define LOG_NUMBER(field, value) ((struct log_field){(field), NULL, (int64_t)(value), false})
+#define LOG_BARE(field, value) ((struct log_field){(field), (value), 0, true})
 
 struct log_settings {
     const char *target; /* "stderr", "stdout", "off" or a file name; copied */
@@ -44,6 +46,8 @@ void log_reopen(void);
 void log_stop(void);
 /* Lines dropped because a ring was full, since start. */
 uint64_t log_dropped(void);
+/* Lines left out by limiters (below) since start. */
+uint64_t log_suppressed(void);
 bool log_enabled(enum log_level level);
 
 /* Each thread that logs calls this once with its name ("worker 0"); others share a slow path. */

@@ -144,8 +144,9 @@ static void format_text(struct log_line *line, enum log_level level, const char 
 static void put_member(struct log_line *line, const char *name, const struct log_field *value) {
     size_t before = line->length;
     bool named = put(line, ",", 1) && put_quoted(line, name) && put(line, ":", 1);
-    bool valued = named && (value->text != NULL ? put_quoted(line, value->text)
-                                                : put_number(line, value->integer));
+    bool valued = named && (value->text == NULL ? put_number(line, value->integer)
+                            : value->bare       ? put_string(line, value->text)
+                                                : put_quoted(line, value->text));
     if (!valued) {
         line->length = before; /* a name without a value would not be JSON */
     }

@@ -70,6 +70,7 @@ static void report_process(struct report *report, const struct control *control,
         {"reloads_total", "reloads", REPORT_PLAIN},
         {"reloads_failed", "reloads failed", REPORT_PLAIN},
         {"log_dropped", "log lines dropped", REPORT_PLAIN},
+        {"log_suppressed", "log lines limited", REPORT_PLAIN},
     };
     report_fields(report, REPORT_COLUMNS(columns));
     report_string(report, ALACRITY_VERSION);
@@ -82,6 +83,7 @@ static void report_process(struct report *report, const struct control *control,
     report_number(report, facts->reloads_total);
     report_number(report, facts->reloads_failed);
     report_number(report, facts->log_dropped);
+    report_number(report, facts->log_suppressed);
 }
 
 static void report_workers(struct report *report, const struct facts *facts) {

@@ -143,7 +143,7 @@ struct facts_dictionary {
 };
 struct facts {
     uint64_t configuration, now_wall_ms, uptime_ms;
-    uint64_t reloads_total, reloads_failed, log_dropped;
+    uint64_t reloads_total, reloads_failed, log_dropped, log_suppressed;
     bool draining;
     uint32_t pool_count, listener_count, worker_count, script_count;
     struct facts_pool *pools;

@@ -194,6 +194,7 @@ struct facts *facts_collect(struct control *control) {
     facts->reloads_total = control->reloads_total;
     facts->reloads_failed = control->reloads_failed;
     facts->log_dropped = log_dropped();
+    facts->log_suppressed = log_suppressed();
     facts->draining = control->draining;
     arena_usage(control->arena, &facts->arena_slots, &facts->arena_pools, &facts->arena_listeners);
     bool complete = collect_workers(control, facts) && collect_shared(control, facts) &&

@@ -26,17 +26,19 @@
 #define ALACRITY_ADDRESS_BYTES                                                                     \
     116 /* "unix:" + sun_path (108), or [IPv6]:port, with the final NUL */
 
-enum { /* alacrity_shared_value.type */
-       ALACRITY_SHARED_NOTHING,
-       ALACRITY_SHARED_NUMBER,
-       ALACRITY_SHARED_BOOLEAN,
-       ALACRITY_SHARED_STRING,
+/* alacrity_shared_value.type */
+enum {
+    ALACRITY_SHARED_NOTHING,
+    ALACRITY_SHARED_NUMBER,
+    ALACRITY_SHARED_BOOLEAN,
+    ALACRITY_SHARED_STRING,
 };
 
-enum {                    /* alacrity_library.stage: what the state's scripts may do */
-       ALACRITY_BUILDING, /* loaded or constructed: to change what outlives them is an error */
-       ALACRITY_TRIAL,    /* tried: changes are answered as if, and not made */
-       ALACRITY_LIVE,
+/* alacrity_library.stage: what the state's scripts may do. */
+enum {
+    ALACRITY_BUILDING, /* loaded or constructed: to change what outlives them is an error */
+    ALACRITY_TRIAL,    /* tried, or a shadow: changes are answered as if, and not made */
+    ALACRITY_LIVE,
 };
 
 /* cdef begin */
@@ -111,9 +113,10 @@ struct alacrity_natives {
 /* ---- the library's own: lua/alacrity/inner/ only ---- */
 struct alacrity_library { /* one for each Lua state; lua/library.c */
     uint32_t stage;
-    uint32_t row; /* of the thread's metrics in the arena */
-    void *shared; /* struct shared; NULL: none here */
-    void *arena;  /* struct arena; NULL: none here */
+    uint32_t row;        /* of the thread's metrics in the arena */
+    void *shared;        /* struct shared; NULL: none here */
+    void *arena;         /* struct arena; NULL: none here */
+    double (*now)(void); /* a clock made up, in seconds; NULL: the real one */
 };
 
 /* What a shared dictionary answers (core/pool/shared.h). */

@@ -272,13 +272,16 @@ ffi.metatype("struct alacrity_ctx", {
 
 local native_log = host.log
 
+-- A line of text, or of a table: its `message`, and up to 16 further fields of plain values.
+local function logger(level)
+  return function(line)
+    if type(line) ~= "table" then line = tostring(line) end
+    native_log(level, line)
+  end
+end
+
 local alacrity = {
-  log = {
-    debug = function(message) native_log(0, tostring(message)) end,
-    info = function(message) native_log(1, tostring(message)) end,
-    warning = function(message) native_log(2, tostring(message)) end,
-    error = function(message) native_log(3, tostring(message)) end,
-  },
+  log = { debug = logger(0), info = logger(1), warning = logger(2), error = logger(3) },
   --- Seconds of a clock that never jumps; only differences mean something.
   now = function() return native_now() end,
   --- Whose turn it is, for pool:rotate().

@@ -3,8 +3,8 @@
 local format = require "alacrity.format"
 
 local ROOT = format.order { "version", "configuration", "now_ms", "uptime_ms", "draining", "watchdog",
-  "reloads_total", "reloads_failed_total", "log_dropped_total", "listeners", "pools", "workers",
-  "scripts", "script_metrics", "arena", "shared" }
+  "reloads_total", "reloads_failed_total", "log_dropped_total", "log_suppressed_total",
+  "listeners", "pools", "workers", "scripts", "script_metrics", "arena", "shared" }
 local LISTENER = format.order { "bind", "pool", "service", "max_sessions", "sessions_active",
   "sessions_total", "bytes_in_total", "bytes_out_total", "ended" }
 local POOL = format.order { "policy", "fallback", "check", "zone", "retries", "sessions_active",

@@ -28,6 +28,9 @@ local PROCESS = {
     "reloads_failed_total" },
   { "log_lines_dropped_total", "counter", "Log lines dropped because the target was too slow.",
     "log_dropped_total" },
+  { "log_lines_suppressed_total", "counter",
+    "Log lines left out because there were too many alike, or of one script, in a second.",
+    "log_suppressed_total" },
 }
 
 local LISTENER = {

@@ -75,3 +75,105 @@ def test_a_log_that_cannot_be_opened_is_refused():
         told = balancer.reload({**config, "log": {"target": "/nowhere/at/all.log"}}, ok=False)
         assert "/nowhere/at/all.log" in told
         assert ask(port) == b"a\n"
+
+
+SPEAKER = """
+local log = require("alacrity").log
+return { api = 1, kind = "service", name = "speaker", new = function()
+  return { serve = function(self, request)
+    %s
+    return 200, "text/plain", "said"
+  end }
+end }
+"""
+
+
+def speaking(body, path="/", log=None):
+    """The lines a script writes when its service is asked once, after the balancer has ended."""
+    server, port, own = Server(serve_name, "a"), free_port(), free_port()
+    config = web_over([server], port)
+    config["log"] = log or {}
+    config["listeners"]["speak"] = {"bind": f"127.0.0.1:{own}",
+                                    "service": {"script": "./speaker.lua"}}
+    with Alacrity(config, scripts={"speaker.lua": SPEAKER % body}) as balancer:
+        assert b"said" in ask(own, f"GET {path} HTTP/1.0\r\n\r\n".encode())
+        suppressed = balancer.stats()["log_suppressed_total"]
+        metrics = balancer.get("/metrics")[2]
+        assert f"alacrity_log_lines_suppressed_total {suppressed}\n" in metrics
+        assert balancer.admin("status")["log_suppressed"] == suppressed
+        balancer.stop()
+        for line in balancer.lines:
+            assert log or isinstance(json.loads(line), dict), line
+        return [line for line in balancer.lines if '"script"' in line or " script " in line]
+
+
+def test_a_script_logs_fields():
+    line, plain, plainer = (json.loads(one) for one in speaking("""
+        log.warning { message = "slow answer", backend = "a", load = 0.25, sessions = 7, big = 2^40,
+                      ok = true, bad = false, quote = 'a "b"\\n', nan = 0/0 }
+        log.info("plain")
+        log.info(5)"""))
+    assert line["level"] == "warning" and line["script"] == "./speaker.lua"
+    assert line["message"] == "slow answer" and line["backend"] == "a"
+    assert line["load"] == 0.25 and line["sessions"] == 7 and line["big"] == 2 ** 40
+    assert line["ok"] is True and line["bad"] is False
+    assert line["quote"] == 'a "b"\n' and line["nan"] in ("nan", "-nan")
+    assert list(line)[6:] == sorted(list(line)[6:]), "sorted by name"
+    assert plain["message"] == "plain" and plainer["message"] == "5"
+
+
+def test_fields_as_text():
+    line, = speaking('log.info { message = "m", b = 1, a = "x y", ["c d\\ne=f"] = true }',
+                     log={"format": "text"})
+    assert line.endswith(' info script m script=./speaker.lua a="x y" b=1 c_d_e_f=true\n')
+
+
+def test_what_a_script_cannot_do_to_the_log():
+    """Names that forge, fields without end, values that are huge or none: each is one valid line
+    that shows what was cut."""
+    lines = [json.loads(one) for one in speaking("""
+        log.info { message = "one", level = "error", time = 1, message_ = "x", ["a b"] = 1,
+                   ["a=b"] = 2, ["shortened"] = true, [""] = "e", [7] = "seven", [{}] = 1 }
+        local many = { message = "many" }
+        for i = 1, 1000 do many["f" .. i] = i end
+        log.info(many)
+        log.info { message = ("m"):rep(100000), value = ("v"):rep(100000) }
+        log.info { message = print, t = {}, f = print, nul = "a\\0b", bytes = "\\255\\254" }
+        log.info(("p"):rep(100000))
+        log.info {}
+        log.info(setmetatable({}, { __tostring = error, __index = error, message = "x" }))
+        """)]
+    one, many, long, kinds, plain, empty, again = lines
+    assert one["level"] == "info" and one["level_"] == "error" and one["time_"] == 1
+    assert one["message"] == "one" and one["message_"] == "x" and one["a_b"] in (1, 2)
+    assert one["shortened_"] is True and one["_"] == "e" and one["fields_left_out"] == 2
+    assert many["fields_left_out"] == 984 and len([key for key in many if key[0] == "f"]) == 17
+    assert long["message"] == "m" * 1020 + "..." and long["value"] == "v" * 252 + "..."
+    assert kinds["message"] == "(a function)" and kinds["t"] == "(a table)"
+    assert kinds["nul"] == "a b" and kinds["bytes"] == "\ufffd\ufffd"
+    assert plain["message"].startswith("ppp") and plain["shortened"] is True
+    assert empty["message"] == "" and again["message"] == ""
+
+
+def test_a_script_that_logs_without_end_is_cut_short():
+    own = free_port()
+    config = web_over([Server(serve_name, "a")], free_port())
+    config["lua"] = {"budget": "10s"}
+    config["listeners"]["speak"] = {"bind": f"127.0.0.1:{own}",
+                                    "service": {"script": "./speaker.lua"}}
+    body = 'for i = 1, request.path == "/" and 5000 or 1 do log.info { message = "again" } end'
+    with Alacrity(config, scripts={"speaker.lua": SPEAKER % body}) as balancer:
+        def said(word):
+            return [line for line in balancer.lines if word in line]
+        ask(own, b"GET / HTTP/1.0\r\n\r\n")
+        balancer.stats()
+        eventually(lambda: len(said('"again"')) >= 100)
+        left_out = balancer.stats()["log_suppressed_total"]
+        assert 4000 <= left_out <= 4900, "100 in each second"
+        eventually(lambda: len(said('"again"')) == 5000 - left_out)
+        # The next that is written tells of them.
+        eventually(lambda: ask(own, b"GET /one HTTP/1.0\r\n\r\n") and said("lines of the script"))
+        told = json.loads(said("lines of the script")[-1])
+        left_out = balancer.stats()["log_suppressed_total"]
+        assert told["message"].startswith(f"{left_out} lines of the script left out")
+        assert told["script"] == "./speaker.lua" and told["level"] == "warning"

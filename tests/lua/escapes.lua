@@ -342,7 +342,9 @@ attempt { "huge lines", "megabytes at once",
 attempt { "no lines", "nothing, and things that are no text",
   [[ print() print(nil) print(view, 1LL, {}, print) pcall(alacrity.log.info) alacrity.log.info(view)
      alacrity.log.info({}) alacrity.log.info(0/0)
-     return can(alacrity.log.info, setmetatable({}, { __tostring = function() return {} end })) ]] }
+     alacrity.log.info(setmetatable({ message = view, [view] = 1, [{}] = {}, a = 1LL, ["\n\0"] = 0/0 },
+       { __tostring = error, __index = error, __pairs = error }))
+     return can(print, setmetatable({}, { __tostring = function() return {} end })) ]] }
 
 -- ---- library functions driven hard ---------------------------------------------------------------
 section = "library"

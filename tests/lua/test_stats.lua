@@ -136,6 +136,7 @@ for _, line in ipairs {
   "alacrity_configuration_number 3",
   'alacrity_shared_entries{dictionary="clients"} 1200',
   "alacrity_shared_evictions_total 3",
+  "alacrity_log_lines_suppressed_total 17",
   'alacrity_script_hits_total{kind="good",zone="a"} 12345678901\n'
     .. 'alacrity_script_hits_total{kind="bad",zone="a"} 3',
   "alacrity_script_queue -0.25",

@@ -82,6 +82,18 @@ START_TEST(text_lines_quote_what_needs_it) {
 }
 END_TEST
 
+START_TEST(bare_values_have_no_quotes) {
+    struct log_line line;
+    struct log_field fields[] = {LOG_BARE("load", "0.5"), LOG_BARE("ok", "true"),
+                                 LOG_STRING("text", "0.5")};
+    format_line(&line, LOG_JSON, fields, 3, "m");
+    ck_assert_ptr_nonnull(
+        strstr(line.bytes, "\"message\":\"m\",\"load\":0.5,\"ok\":true,\"text\":\"0.5\"}"));
+    format_line(&line, LOG_TEXT, fields, 3, "m");
+    ck_assert_ptr_nonnull(strstr(line.bytes, " m load=0.5 ok=true text=0.5"));
+}
+END_TEST
+
 START_TEST(json_lines_are_json) {
     struct log_line line;
     struct log_field fields[] = {LOG_STRING("client", "a\"b"), LOG_NUMBER("bytes_in", 5)};
@@ -350,6 +362,7 @@ int main(void) {
     TCase *tests = tcase_create("log");
     tcase_add_checked_fixture(tests, open_folder, remove_folder);
     tcase_add_test(tests, text_lines_quote_what_needs_it);
+    tcase_add_test(tests, bare_values_have_no_quotes);
     tcase_add_test(tests, json_lines_are_json);
     tcase_add_test(tests, a_message_cannot_forge_a_second_line);
     tcase_add_test(tests, long_lines_are_shortened_visibly_and_stay_whole);
