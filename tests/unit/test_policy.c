@@ -79,7 +79,8 @@ START_TEST(a_rotation_fits_the_pool_it_is_used_on) {
             "return {api = 1, kind = 'policy', name = 'mine', new = function() return {\n"
             "pick = function(self, ctx, pool) return pool:rotate(rotation) end} end}");
     f.pool.policy = use;
-    struct policy *of_small = scripting->policy_new(f.host, &f.pool, &small, &f.messages);
+    struct policy *of_small = scripting->policy_new(
+        f.host, &(struct policy_order){.use = &f.pool.policy, .view = &small}, &f.messages);
     struct policy *of_large = fixture_policy(&f, use);
     ck_assert_msg(of_large != NULL && of_small != NULL, "%s", fixture_said(&f));
     for (int round = 0; round < 50; round++) {
