@@ -148,6 +148,11 @@ void build_settled(struct control *control, bool published) {
         bool first = conductor->previous == NULL;
         char text[64];
         snprintf(text, sizeof(text), "configuration %llu is live", (unsigned long long)number);
+        if (first && !scripting->watchdog_is_proven()) {
+            log_message(LOG_WARNING, "watchdog",
+                        "this machine or build cannot stop every script: they run without JIT, "
+                        "under a count hook, which C functions they call escape");
+        }
         log_message(LOG_INFO, first ? "ready" : "reload", "%s", text);
         control->reloads_total += first ? 0 : 1;
         answer(conductor, true, text);
