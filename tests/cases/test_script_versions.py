@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from support import (FULL, PATIENCE, Alacrity, Load, Server, ServerProcess, ask, eventually,
+from support import (FULL, PATIENCE, SANITIZED, Alacrity, Load, Server, ServerProcess, ask, eventually,
                      free_port, serve_name, settled, web_over)
 
 # Answers the backend at `at`, and counts its picks over versions.
@@ -314,7 +314,7 @@ def test_many_swaps_under_load():
         assert pool["fallbacks_total"] == 0
         assert web["sessions_total"] == web["ended"]["done"] == pool["sessions_total"]
         assert pool["picks_total"] == pool["sessions_total"]
-        assert balancer.rss() < before + 4096, "KiB"
+        assert SANITIZED or balancer.rss() < before + 4096, "KiB"  # a sanitizer keeps what was freed
         assert pool["versions"]["current"]["number"] == SWAPS + 1
 
 
