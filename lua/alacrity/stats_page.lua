@@ -212,7 +212,7 @@ local function version_notes(pool)
         shadow.current_ns_total / asked / 1000)
   end
   if #notes == 0 then return "" end
-  return '<p class="dim">' .. table.concat(notes, " \194\183 ") .. "</p>"
+  return '<div class="head"><span class="dim">' .. table.concat(notes, " \194\183 ") .. "</span></div>"
 end
 
 local function pool_section(out, pool, now_ms)
