@@ -364,7 +364,7 @@ static void run_cases(struct test_file *file) {
 /* Reads and compiles it. False: message. */
 static bool load(struct test_file *file, const struct script_use *use) {
     struct messages messages = {0};
-    file->host = scripting->host_new(file->snapshot, file->arena, file->loop, &test_post,
+    file->host = scripting->host_new(&file->snapshot, file->arena, file->loop, &test_post,
                                      ARENA_CONTROL_ROW, &messages);
     if (file->host != NULL) {
         scripting->host_virtual(file->host, fake_now, file->settings->seed);
@@ -381,6 +381,7 @@ static bool load(struct test_file *file, const struct script_use *use) {
         test_fail_messages(file, &messages);
         text_string(&file->message, file->answer.text.bytes);
     } else {
+        scripting->host_start(file->host);
         file->script->vm->reads_files = true;
         file->script->vm->budget_us = file->settings->timeout_ms * 1000;
     }
@@ -421,7 +422,10 @@ void test_file_run(const struct snapshot *snapshot, const struct test_settings *
         return;
     }
     file->settings = settings;
-    file->snapshot = snapshot;
+    file->snapshot = *snapshot;
+    file->snapshot.zones = file->zones;
+    file->snapshot.tags = file->tags;
+    file->snapshot.zone_count = file->snapshot.tag_count = 0;
     file->server_ref = LUA_NOREF;
     file->fake.fate = FATE_REFUSED;
     file->fake.now = 1000; /* not 0, as no clock of a machine that runs says 0 */

@@ -15,6 +15,7 @@
 #include "pool/view.h"
 
 #define TEST_BACKENDS 1024 /* in one pool */
+#define TEST_ZONES 64      /* in one file */
 
 struct test_file;
 
@@ -54,7 +55,8 @@ struct test_pool {
     uint32_t count;
     struct slot *slots[TEST_BACKENDS];
     struct pool_view view;
-    bool dirty; /* other backends than the view was made for */
+    uint32_t zone_code; /* where the balancer stands */
+    bool dirty;         /* other backends than the view was made for */
 };
 
 struct test_policy {
@@ -91,7 +93,9 @@ struct test_case {
 
 struct test_file {
     const struct test_settings *settings;
-    const struct snapshot *snapshot;
+    struct snapshot snapshot; /* the caller's, and the zones and tags of this file */
+    struct zone_config zones[TEST_ZONES];
+    struct tag_config tags[SNAPSHOT_TAGS_MAX];
     struct fake fake;
     struct ev_loop *loop; /* marks the host as control's; never runs */
     struct arena *arena;
@@ -143,6 +147,11 @@ void test_fail_messages(struct test_file *file, struct messages *messages);
  * False: nil and a message are pushed. */
 bool test_use(lua_State *lua, struct test_file *file, struct region *memory, int at,
               struct script_use *out);
+
+/* test_labels.c: the code of the zone named at `at`, and the bits of the tags listed there; 0 =
+ * none. False: nil and a message are pushed. */
+bool test_zone(lua_State *lua, struct test_file *file, int at, uint32_t *code);
+bool test_tags(lua_State *lua, struct test_file *file, int at, uint32_t *bits);
 
 /* test_pool.c */
 void test_pool_functions(lua_State *lua, struct test_file *file); /* into the table on top */

@@ -32,7 +32,12 @@ struct slot *test_pool_slot(const struct test_pool *pool, const char *name) {
     return NULL;
 }
 
-/* native.pool(name) -> id */
+/* What the backend has become, in virtual time. */
+static void changed(const struct test_file *file, struct test_pool *pool, struct slot *slot) {
+    slot_changed_at(slot, pool->facts, (uint64_t)(file->fake.now * 1000));
+}
+
+/* native.pool(name, zone) -> id */
 static int pool_new(lua_State *lua) {
     struct test_file *file = test_file_of(lua);
     const char *name = luaL_checkstring(lua, 1);
@@ -40,6 +45,10 @@ static int pool_new(lua_State *lua) {
         if (strcmp(pool->facts->name, name) == 0) {
             return test_refuse(lua, "there is a pool '%s' already", name);
         }
+    }
+    uint32_t zone;
+    if (!test_zone(lua, file, 2, &zone)) {
+        return 2;
     }
     struct test_pool *pool = calloc(1, sizeof(*pool));
     struct pool_facts *facts = pool != NULL ? arena_take_pool(file->arena, name) : NULL;
@@ -49,6 +58,7 @@ static int pool_new(lua_State *lua) {
                            ALACRITY_NAME_BYTES - 1);
     }
     pool->facts = facts;
+    pool->zone_code = zone;
     pool->id = ++file->next_id;
     pool->of_case = file->case_number;
     pool->dirty = true;
@@ -58,12 +68,13 @@ static int pool_new(lua_State *lua) {
     return 1;
 }
 
-/* native.add(pool, name, address) */
+/* native.add(pool, name, address, zone, tags) */
 static int pool_add(lua_State *lua) {
     struct test_file *file = test_file_of(lua);
     struct test_pool *pool = test_pool_find(file, lua, 1);
     const char *name = luaL_checkstring(lua, 2), *address = luaL_checkstring(lua, 3);
-    bool changed;
+    uint32_t zone, tags;
+    bool readdressed;
     if (pool == NULL) {
         return test_refuse(lua, "this pool is another case's");
     }
@@ -74,17 +85,22 @@ static int pool_add(lua_State *lua) {
         return test_refuse(lua, "a pool has at most %d backends, and each has a name",
                            TEST_BACKENDS);
     }
-    struct slot *slot = arena_take_slot(file->arena, pool->facts, name, address, &changed);
+    if (!test_zone(lua, file, 4, &zone) || !test_tags(lua, file, 5, &tags)) {
+        return 2;
+    }
+    struct slot *slot = arena_take_slot(file->arena, pool->facts, name, address, &readdressed);
     if (slot == NULL) {
         return test_refuse(lua, "cannot make a backend '%s' with the address '%s': too long", name,
                            address);
     }
-    if (changed) {
+    if (readdressed) {
         strcpy(slot->script.address, address);
     }
     atomic_store(&slot->presence, PRESENCE_PRESENT);
     atomic_store(&slot->health, HEALTH_UP);
-    slot_changed(slot, pool->facts);
+    atomic_store(&slot->script.view.zone_code, zone);
+    atomic_store(&slot->script.view.tag_bits, tags);
+    changed(file, pool, slot);
     pool->slots[pool->count++] = slot;
     pool->dirty = true;
     lua_pushboolean(lua, 1);
@@ -97,9 +113,11 @@ static void give_slot(struct test_file *file, struct test_pool *pool, struct slo
     atomic_store(&view->weight, 1);
     atomic_store(&view->max_sessions, 0);
     atomic_store(&view->connect_ewma_ms, 0);
+    atomic_store(&view->connect_last_ms, 0);
+    atomic_store(&view->connected_at, 0);
     atomic_store(&slot->presence, PRESENCE_GONE);
     atomic_store(&slot->admin, ADMIN_READY);
-    slot_changed(slot, pool->facts);
+    changed(file, pool, slot);
     arena_give_slot(file->arena, slot);
 }
 
@@ -175,6 +193,8 @@ static int pool_set(lua_State *lua) {
             return test_refuse(lua, "connect_ms must be a number of milliseconds, 0 = not known");
         }
         atomic_store(&slot->script.view.connect_ewma_ms, (float)number);
+        atomic_store(&slot->script.view.connect_last_ms, (float)number);
+        atomic_store(&slot->script.view.connected_at, number > 0 ? (uint32_t)file->fake.now : 0);
     } else if (strcmp(key, "state") == 0) {
         if (lua_type(lua, 4) != LUA_TSTRING || !set_state(slot, lua_tostring(lua, 4))) {
             return test_refuse(
@@ -187,7 +207,7 @@ static int pool_set(lua_State *lua) {
                            "and state",
                            key);
     }
-    slot_changed(slot, pool->facts);
+    changed(file, pool, slot);
     lua_pushboolean(lua, 1);
     return 1;
 }
@@ -350,6 +370,7 @@ static bool renew_view(struct test_file *file, struct test_pool *pool) {
     view_free(&pool->view);
     arena_sweep(file->arena);
     pool->dirty = !view_init(&pool->view, pool->facts, pool->facts->name, pool->slots, pool->count);
+    pool->view.script.view.zone_code = pool->zone_code;
     return !pool->dirty;
 }
 
@@ -367,7 +388,8 @@ static bool make_ready(struct test_file *file, struct test_policy *policy) {
     if (policy->host != NULL) {
         return true;
     }
-    policy->host = scripting->host_new(file->snapshot, file->arena, NULL, &test_post, 0, &messages);
+    policy->host =
+        scripting->host_new(&file->snapshot, file->arena, NULL, &test_post, 0, &messages);
     if (policy->host != NULL) {
         scripting->host_virtual(policy->host, fake_now, file->settings->seed);
         const struct policy_order order = {.use = &policy->config.policy,

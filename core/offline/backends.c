@@ -87,11 +87,21 @@ static int configured_backends(struct scenario *scenario, const char *text) {
     if (pool->backend_count > SCENARIO_BACKENDS) {
         return words_mistake("--pool: at most %u backends", SCENARIO_BACKENDS);
     }
-    for (uint32_t i = 0; i < pool->backend_count; i++) {
-        scenario->backends[i].name = pool->backends[i].name;
-        scenario->backends[i].weight = pool->backends[i].weight;
-        scenario->backends[i].max_sessions = pool->backends[i].max_sessions;
+    for (uint32_t i = 0; i < scenario->snapshot->tag_count; i++) {
+        scenario->snapshot->tags[i].bit = i; /* else the builder's work */
     }
+    for (uint32_t i = 0; i < pool->backend_count; i++) {
+        const struct backend_config *config = &pool->backends[i];
+        struct scenario_backend *backend = &scenario->backends[i];
+        backend->name = config->name;
+        backend->weight = config->weight;
+        backend->max_sessions = config->max_sessions;
+        backend->zone_code = zone_code(config->zone);
+        for (uint32_t tag = 0; tag < config->tag_count; tag++) {
+            backend->tag_bits |= snapshot_tag_bits(scenario->snapshot, config->tags[tag]);
+        }
+    }
+    scenario->zone_code = zone_code(pool->zone);
     scenario->backend_count = pool->backend_count;
     scenario->pool_name = pool->name;
     scenario->pool_given = true;

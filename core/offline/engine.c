@@ -69,6 +69,10 @@ struct engine {
 /* What alacrity.now() answers. */
 static _Thread_local double virtual_now;
 
+static uint64_t virtual_ms(void) {
+    return (uint64_t)(virtual_now * 1000);
+}
+
 static double now(void) {
     return virtual_now;
 }
@@ -177,7 +181,7 @@ static void serve(struct engine *engine, uint32_t index, const struct arrival *a
     double reached = arrival->at + connect_ms / 1000, length = arrival->duration * config->slow;
     double begins = reached;
     set_active(backend, active, arrival->at);
-    slot_connected(backend->slot, (float)connect_ms, (uint64_t)(reached * 1000));
+    slot_connected(backend->slot, (float)connect_ms, (uint64_t)((CLOCK_START + reached) * 1000));
     if (backend->places != NULL) {
         begins = take_place(backend, reached, length);
         double wait = begins - reached;
@@ -253,7 +257,7 @@ static void apply(struct engine *engine, const struct change *change) {
         has_come(engine, backend);
         break;
     }
-    slot_changed(slot, engine->facts);
+    slot_changed_at(slot, engine->facts, virtual_ms());
 }
 
 /* ---- picking ---- */
@@ -422,9 +426,11 @@ static bool make_backends(struct engine *engine) {
         backend->slot->configured_weight = config->weight;
         atomic_store(&backend->slot->script.view.weight, config->weight);
         atomic_store(&backend->slot->script.view.max_sessions, config->max_sessions);
+        atomic_store(&backend->slot->script.view.zone_code, config->zone_code);
+        atomic_store(&backend->slot->script.view.tag_bits, config->tag_bits);
         atomic_store(&backend->slot->presence, PRESENCE_PRESENT);
         atomic_store(&backend->slot->health, HEALTH_UP);
-        slot_changed(backend->slot, engine->facts);
+        slot_changed_at(backend->slot, engine->facts, virtual_ms());
     }
     return engine->facts != NULL;
 }
@@ -446,6 +452,7 @@ static bool make_workers(struct engine *engine, struct messages *messages) {
             messages_add(messages, (struct position){0}, "out of memory");
             return false;
         }
+        worker->view.script.view.zone_code = scenario->zone_code;
         worker->host =
             scripting->host_new(scenario->snapshot, engine->arena, NULL, &post, i, messages);
         if (worker->host == NULL) {

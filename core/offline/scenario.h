@@ -22,7 +22,7 @@ struct distribution {
 
 struct scenario_backend {
     const char *name;
-    uint32_t weight, max_sessions;
+    uint32_t weight, max_sessions, zone_code, tag_bits;
     double slow;       /* sessions and connects take that many times as long */
     uint32_t capacity; /* sessions served at once, the others wait in its queue; 0 = any number */
 };
@@ -52,6 +52,7 @@ struct scenario {
     /* From --pool, else defaults. */
     struct snapshot *snapshot;
     const char *pool_name; /* "app" without --pool */
+    uint32_t zone_code;    /* where the balancer stands */
     bool pool_given;
     struct region memory; /* of all of the above */
 };

@@ -74,6 +74,10 @@ static bool takes_sessions(uint32_t state) {
 }
 
 void slot_changed(struct slot *slot, struct pool_facts *pool) {
+    slot_changed_at(slot, pool, clock_monotonic_ms());
+}
+
+void slot_changed_at(struct slot *slot, struct pool_facts *pool, uint64_t now_ms) {
     enum backend_state state;
     uint32_t before;
     /* Control and a worker may come here at once, and the one that computed first may store last: a
@@ -85,7 +89,7 @@ void slot_changed(struct slot *slot, struct pool_facts *pool) {
                                           memory_order_acq_rel);
         if (takes_sessions(state) && !takes_sessions(before)) {
             /* Rounded up, so that nobody counts it as well for longer than it is. */
-            uint32_t now = (uint32_t)((clock_monotonic_ms() + 999) / 1000);
+            uint32_t now = (uint32_t)((now_ms + 999) / 1000);
             atomic_store_explicit(&slot->script.view.recovered_at, before == STATE_GONE ? 0 : now,
                                   memory_order_relaxed);
         }

@@ -125,6 +125,8 @@ const char *state_word(enum backend_state state); /* "up", "down", ... */
 /* Recomputes view.state_code and raises the pool's generation; after any change of a part. May run
  * on several threads at once. */
 void slot_changed(struct slot *slot, struct pool_facts *pool);
+/* The same, for who makes time up: `now_ms` is what alacrity.now() says there. */
+void slot_changed_at(struct slot *slot, struct pool_facts *pool, uint64_t now_ms);
 /* May it get a new session now? Present, ready, up or starting, weight above 0, below its cap. */
 bool slot_is_eligible(const struct slot *slot);
 

@@ -129,11 +129,13 @@ Pool.__index = Pool
 
 local pools, last_pool = 0, nil
 
--- name and address are said when it is made; all else can be changed.
+-- What is said when a backend is made; all else can be changed.
+local FIXED = { name = true, address = true, zone = true, tags = true }
+
 local function change(pool, name, facts, level)
   if type(facts) ~= "table" then error("a backend's facts are a table", level + 1) end
   for key, value in pairs(facts) do
-    if key ~= "name" and key ~= "address" then
+    if not FIXED[key] then
       local ok, why = native.set(pool.id, name, key, value)
       if not ok then error(why, level + 1) end
     end
@@ -147,7 +149,7 @@ local function add(pool, backend, level)
   end
   pool.added = pool.added + 1
   local address = backend.address or format("192.0.2.%d:80", (pool.added - 1) % 254 + 1)
-  local ok, why = native.add(pool.id, backend.name, address)
+  local ok, why = native.add(pool.id, backend.name, address, backend.zone, backend.tags)
   if not ok then error(why, level + 1) end
   change(pool, backend.name, backend, level + 1)
 end
@@ -156,7 +158,8 @@ end
 function test.pool(backends)
   if type(backends) ~= "table" then error("test.pool() takes a list of backends", 2) end
   pools = pools + 1
-  local id, why = native.pool(backends.name or (pools == 1 and "test" or "test-" .. pools))
+  local id, why = native.pool(backends.name or (pools == 1 and "test" or "test-" .. pools),
+    backends.zone)
   if not id then error(why, 2) end
   local pool = setmetatable({ id = id, added = 0 }, Pool)
   for _, backend in ipairs(backends) do add(pool, backend, 2) end

@@ -371,6 +371,38 @@ def test_two_pools_and_what_belongs_to_a_case(tmp_path):
         """)
 
 
+def test_zones_and_tags(tmp_path):
+    passes(tmp_path, case("""
+        local pool = test.pool {zone = "north", {name = "a", zone = "north", tags = {"x", "y"}},
+                                {name = "b", zone = "south", tags = {"y"}}, "c"}
+        local function said() local _, why = test.policy("./labels.lua", nil, pool):pick() return why end
+        test.equal(said(), "north a:north:true b:south:false c::false tagged 2 near 1")
+        pool:add {name = "d", zone = "east", tags = {"y", "z"}}
+        test.equal(said(), "north a:north:true b:south:false c::false d:east:false tagged 3 near 1")
+        """), labels=LAST % """
+        local t = {pool.zone}
+        for i = 1, #pool do
+          t[#t + 1] = ("%s:%s:%s"):format(pool[i].name, pool[i].zone, tostring(pool[i]:has_tag("x")))
+        end
+        t[#t + 1] = ("tagged %d near %d"):format(#pool:tagged("y"), #pool:near())
+        if ctx.listener == "trial" then return pool[1] end
+        return nil, table.concat(t, " ")""")
+
+
+def test_what_is_shared_can_be_changed(tmp_path):
+    passes(tmp_path, case("""
+        local alacrity = require "alacrity"
+        alacrity.shared("counts"):set("n", 5)
+        test.pool {"a"}
+        local policy = test.policy "./counts.lua"
+        test.equal({policy:pick()}, {nil, "6"})
+        test.equal({policy:pick()}, {nil, "7"})
+        local check = test.check "./asks.lua"
+        test.equal({check:run()}, {"up", "8"})
+        """), counts=LAST % 'return nil, tostring(require("alacrity").shared("counts"):incr("n", 1))',
+           asks=CHECK % 'return "up", tostring(require("alacrity").shared("counts"):incr("n", 1))')
+
+
 # ---- time ----
 
 def test_virtual_time(tmp_path):

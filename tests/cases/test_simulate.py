@@ -138,6 +138,44 @@ return {api = 1, kind = "policy", name = "looks",
     assert result["backends"]["b2"]["sessions"] == result["sessions"]
 
 
+def test_zones_and_tags_of_a_configuration(tmp_path):
+    file = tmp_path / "pool.yaml"
+    file.write_text("""
+zone: north
+listeners: {web: {bind: "127.0.0.1:80", pool: app}}
+pools:
+  app:
+    backends:
+      a: {address: "127.0.0.1:1", zone: north, tags: [canary]}
+      b: {address: "127.0.0.1:2", zone: north}
+      c: {address: "127.0.0.1:3", zone: south}
+""", encoding="utf-8")
+    results, _ = simulate("--pool", f"{file}:app", "-p", "zone-aware", "-p", "canary", "--with",
+                          "percent=20", "--rate", "20/s", "--duration", "10m")
+    assert results["zone-aware"]["backends"]["c"]["sessions"] == 0
+    about(results["canary"]["backends"]["a"]["share"], 0.2, 0.1)
+
+
+def test_what_is_shared_and_when_it_came_back_are_virtual_too(tmp_path):
+    script = tmp_path / "shares.lua"
+    script.write_text("""
+local alacrity = require "alacrity"
+local picks = alacrity.shared("picks")
+return {api = 1, kind = "policy", name = "shares", new = function() return {
+  pick = function(self, ctx, pool)
+    picks:incr("n", 1)
+    local now, b2 = alacrity.now(), pool.all[2]
+    if ctx.listener ~= "trial" and now > 1000 + 400 then
+      assert(picks:get("n") > 100)
+      assert(b2.recovered_at >= 1325 and b2.recovered_at <= 1326, b2.recovered_at)
+      assert(now - pool.all[1].connected_at < 60)
+    end
+    return pool[1] end} end}""", encoding="utf-8")
+    results, _ = simulate("-p", script, "-b", 2, "--rate", "5/s", "--duration", "10m",
+                          "--fail", "b2@5m-320s", "--notice", "5s")
+    assert results[str(script)]["errors"] == 0
+
+
 def test_only_clients_of_a_backend_that_went_move_when_hashed():
     results, _ = simulate("-p", "source-hash", "-p", "round-robin", "--rate", "200/s", "--duration",
                           "20m", "--remove", "b5@10m", "--clients", 2000)
