@@ -51,8 +51,9 @@ static enum pick_answer read_answer(struct policy *policy, struct slot **slot) {
         return PICK_NIL;
     }
     if (type == LUA_TCDATA) {
-        /* A reference holds an address; every other cdata a script can make (boxed 64-bit numbers)
-         * is as large, and its bits are only compared. */
+        /* A reference holds an address. Every other cdata a script has (a boxed number, a counter)
+         * takes up as much of Lua's memory, if only by its padding, and its bits are only compared.
+         */
         const void *candidate;
         memcpy(&candidate, lua_topointer(lua, -2), sizeof(candidate));
         *slot = view_offers(policy->view, policy->arena, candidate);

@@ -71,6 +71,9 @@ bool view_init(struct pool_view *view, const struct pool_facts *facts, const cha
     for (uint32_t i = 0; i < count; i++) {
         view->members[i] = members[i];
         view->all[i] = &members[i]->script.view;
+        /* A script may go over a part of the pool while that is made anew and shrinks: what stands
+         * behind the last one is a backend, too, never NULL. */
+        view->eligible.backends[i] = view->untried.backends[i] = view->all[i];
         positions_add(view, members[i]->script.view.id, i);
     }
     view->script.all = view->all;
