@@ -10,6 +10,9 @@ local alacrity, kept, marker = require "alacrity", {}, %q
 local net = select(2, pcall(require, "alacrity.net"))
 if type(net) ~= "table" then net = nil end
 require "alacrity.format" require "alacrity.stats_json" require "good"
+local dictionary, rotation = alacrity.shared("escape"), alacrity.rotation()
+local counter, gauge = alacrity.counter("escape"), alacrity.gauge("escape_g")
+local histogram = alacrity.histogram("escape_h", { 1, 2 })
 local pcall, tostring, type, error = pcall, tostring, type, error
 local function can(f, ...)
   local ok, answer = pcall(f, ...)
@@ -43,7 +46,7 @@ local function script(kind, head, body, new)
 end
 
 -- While a script is constructed require still reads files: these are tried there, too.
-local WHILE_LOADING = { machine = true, require = true, code = true }
+local WHILE_LOADING = { machine = true, require = true, code = true, objects = true }
 
 --- The text of a script that makes one attempt: it fails with `escaped: ...` if that was a success.
 local function attempt_script(entry, kind, marker)
@@ -80,6 +83,8 @@ local function witness_script(kind)
   return script(kind, ([[
 local WORLD = { %s }
 require "alacrity.format" require "good"
+local counter, rotation = require "alacrity".counter("witness"), require "alacrity".rotation()
+local dictionary = require "alacrity".shared("witness")
 local rawget, pairs, type, error = rawget, pairs, type, error
 local sort, concat = table.sort, table.concat]]):format(table.concat(world, ", ")), [[
 local function members(t)
@@ -111,6 +116,8 @@ local function answer_of(view, pool, ctx)
       and not rawget(alacrity.log, "escaped") and getmetatable(alacrity) == nil },
     { "alacrity.format", format.json(facts) == '{"a":[],"b":[1,2],"c":{"z":2}}'
       and format.html("<") == "&lt;" and not format.escaped },
+    { "objects of the library", tostring(counter) == "counter" and not counter:add(1)
+      and not dictionary:set("k", "v") and (dictionary:get("k") or "v") == "v" },
     { "modules", good.answer == 42 and not good.escaped and getmetatable(good) == nil },
     { "backends", view.name == "b1" and view.pool_name == "app" and view.address == "127.0.0.1:9001"
       and view.weight == 1 and view.active == 0 and view.state == "up" and view == view
@@ -121,7 +128,8 @@ local function answer_of(view, pool, ctx)
     truths[#truths + 1] = { "the pool", #pool == 3 and #pool.all == 3 and pool[3].name == "b3"
       and pool.all[2] == pool[2] and pool[0] == nil and pool[4] == nil and pool.name == "app"
       and pool:least() and pool:maglev(1) == pool:maglev(1) and pool:ring(1) and tostring(pool) == "pool app"
-      and pool:min(function(b) return -b.id end) and not pcall(pool.least, 5) }
+      and pool:min(function(b) return -b.id end) and not pcall(pool.least, 5)
+      and #pool:untagged("x") == 3 and pool:rotate(rotation) }
     truths[#truths + 1] = { "the session", ctx.attempt == 1 and type(ctx.client) == "string" }
   else
     local net = require "alacrity.net"

@@ -8,6 +8,7 @@
 --   pool, ctx       the pool and the session of a policy; nil in a check
 --   net             alacrity.net; nil in a policy
 --   alacrity, kept  the library; a table that outlives the calls
+--   dictionary, counter, gauge, histogram, rotation   one of each, of the library
 --   marker          path of a file that is not there, and must not be afterwards
 --   can(f, ...)     did the call go through? Then what it answered, or true
 --   each(list, f)   the first element for which f answers true
@@ -79,7 +80,7 @@ attempt { "libraries by require", "libraries the state has loaded, but not hande
   [[ return each({ "io", "debug", "os", "package", "string", "coroutine", "_G", "base" },
        function(name) return can(require, name) end) ]] }
 attempt { "the prelude", "loading again what makes the sandbox",
-  [[ return each({ "alacrity.prelude", "prelude", "alacrity..prelude", "alacrity/prelude",
+  [[ return each({ "alacrity.inner.shared", "alacrity.inner/shared", "alacrity.shared", "alacrity.prelude", "prelude", "alacrity..prelude", "alacrity/prelude",
        "alacrity.prelude.lua", "lua.alacrity.prelude" }, function(name) return can(require, name) end) ]] }
 attempt { "built-in scripts", "stock scripts as if they were modules of the library",
   [[ return each({ "alacrity.../policies/first", "alacrity.policies.first", "scripts.policies.first",
@@ -342,9 +343,17 @@ attempt { "huge lines", "megabytes at once",
 attempt { "no lines", "nothing, and things that are no text",
   [[ print() print(nil) print(view, 1LL, {}, print) pcall(alacrity.log.info) alacrity.log.info(view)
      alacrity.log.info({}) alacrity.log.info(0/0)
-     alacrity.log.info(setmetatable({ message = view, [view] = 1, [{}] = {}, a = 1LL, ["\n\0"] = 0/0 },
-       { __tostring = error, __index = error, __pairs = error }))
-     return can(print, setmetatable({}, { __tostring = function() return {} end })) ]] }
+     pcall(print, setmetatable({}, { __tostring = function() return {} end })) ]] }
+attempt { "fields of a line", "names that forge fields, values that are none, metatables",
+  [[ local touched
+     local spy = setmetatable({ message = "x" }, { __index = function() touched = true end,
+       __tostring = function() touched = true return "x" end, __pairs = function() touched = true end })
+     alacrity.log.debug(spy) alacrity.log.info(spy)
+     alacrity.log.info { message = "a\nb", level = "error", script = "other", time = 0, thread = "x",
+       ["a b"] = 1, ["a\0b"] = 2, ["x=1 y"] = 3, ["\27[2J"] = 4, [""] = 5, [1] = 6, [true] = 8,
+       deep = { {} }, f = print, v = view, n = 0/0, big = ("x"):rep(1e5), [("n"):rep(1e4)] = 1 }
+     local many = {} for i = 1, 200 do many["field" .. i] = i end alacrity.log.info(many)
+     return touched ]] }
 
 -- ---- library functions driven hard ---------------------------------------------------------------
 section = "library"

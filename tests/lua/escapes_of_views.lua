@@ -155,6 +155,121 @@ attempt { "stale views", "views kept from earlier calls",
 attempt { "length of views", "# of what has none",
   [[ return can(function() return #view end) or ctx and can(function() return #ctx end) ]] }
 
+attempt { "parts of a pool", "tagged, near and their like with anything for a tag and a pool", only = "policy",
+  [[ local odd = { 5, 0/0, "x", {}, true, print, view, pool, pool.all, ctx, 1LL, counter, rotation }
+     local bad = each(odd, function(x)
+       for _, name in ipairs { "tagged", "untagged", "near", "far" } do
+         local ok, part = pcall(pool[name], pool, x)
+         if ok and (#part > #pool or part[#part + 1] or part.name ~= pool.name) then return true end
+         if x ~= pool and can(pool[name], x, "x") then return true end
+       end
+     end)
+     return bad or can(pool.tagged, pool:near(), "x") or can(pool.near, pool.all)
+       or can(view.has_tag, pool, "x") or can(view.has_tag, 5) or view:has_tag(view) or view:has_tag(0/0) ]] }
+attempt { "a part that changes", "a part kept from an earlier pick, made anew while it is looked at", only = "policy",
+  [[ local parts = kept.parts or { pool:untagged("x"), pool:far(), pool:near() }
+     kept.parts = parts
+     for _, part in ipairs(parts) do
+       local b = part:min(function(backend)
+         pool:untagged("x") pool:far() pool:near()
+         return -backend.id
+       end)
+       if b and b.pool_name ~= pool.name then return true end
+       pcall(part.p2c, part, function(backend) pool:near() return backend.active end)
+     end ]] }
+attempt { "rotations", "what stands for a rotation, and what does not", only = "policy",
+  [[ local odd = { 5, 0/0, "x", {}, true, print, view, pool, 1LL, counter,
+       setmetatable({}, { __index = rotation, __eq = function() return true end }) }
+     local bad = each(odd, function(x) return can(pool.rotate, pool, x) end) or can(pool.rotate, pool)
+     setmetatable(rotation, { __index = function() return 5 end }) rotation.count = 1e9 rotation[1] = 5
+     for i = 1, 20 do
+       if not pool:rotate(rotation) then return true end
+       pool:near():rotate(rotation) pool:untagged("x"):rotate(rotation)
+     end
+     return bad or can(pool.rotate, view, rotation) ]] }
+attempt { "factors and ids", "pool:ring with any factor, pool:find with any id", only = "policy",
+  [[ return each({ 0, -1, 0.5, 0/0, -1/0, "x", {}, 1LL, view }, function(x)
+       return can(pool.ring, pool, 1, x)
+     end) or each({ -1, 0.5 + 2^31, 2^32, 1/0, 0/0, "x", {}, 1LL, view, 2^32 - 1 }, function(x)
+       return (select(2, pcall(pool.find, pool, x)) or {}).name
+     end) ]] }
+
+-- ---- objects of the library ----------------------------------------------------------------------
+section = "objects"
+
+attempt { "write an object", "the number that an object is, and other fields",
+  [[ return each({ dictionary, counter, gauge, histogram }, function(x)
+       return each({ "id", "value", "add", "get", 0, 1, -1, 1LL }, function(key)
+         return can(function() x[key] = 5 return true end) or can(function() x[key] = x return true end)
+           or type(key) == "number" and can(function() return x[key] end)
+       end) or can(rawset, x, "id", 5) or can(setmetatable, x, {}) or type(getmetatable(x)) == "table"
+         or can(function() return x.__index or x.__metatable or x.__newindex end)
+     end) ]] }
+attempt { "write an object in a hot loop", "its number, changed by compiled code only",
+  [[ local id = counter.id
+     for i = 1, 300 do
+       local x = setmetatable({}, { __newindex = counter })
+       pcall(function() counter.id = i end) pcall(function() x.id = i end)
+     end
+     return counter.id ~= id ]] }
+attempt { "operators on objects", "arithmetic, calls, comparison, text",
+  [[ return each({ dictionary, counter, gauge, histogram }, function(x)
+       return each({ "x + 1", "x - x", "1LL + x", "x()", "x(5)", "#x", "x .. ''", "x < x", "-x", "x[1]" },
+         function(way) return can(load("local x = ... return " .. way), x) end)
+         or tostring(x):find("0x") or tonumber(x)
+     end) ]] }
+attempt { "objects mixed up", "methods of one kind on another, and on what is none",
+  [[ local methods = { { dictionary, "get", "set", "add", "incr", "delete", "ttl", "count" },
+       { counter, "add" }, { gauge, "set", "add" }, { histogram, "observe" } }
+     for _, kind in ipairs(methods) do
+       for i = 2, #kind do
+         local method = kind[1][kind[i] ]
+         local bad = each({ dictionary, counter, gauge, histogram, 5, 2^40, "x", {}, true, 0LL, 1i, print,
+           view or 0, pool or 0, setmetatable({}, { __index = kind[1] }) }, function(x)
+           return x ~= kind[1] and can(method, x, 1, 1)
+         end) or can(method)
+         if bad then return kind[i] .. " of " .. bad end
+       end
+     end ]] }
+attempt { "amounts", "counting what is no number",
+  [[ return each({ 0/0, 1/0, -1/0, "1", {}, true, 1LL, view or 1LL }, function(n)
+       return can(counter.add, counter, n) or can(gauge.add, gauge, n) or can(histogram.observe, histogram, n)
+         or n ~= 1/0 and n ~= -1/0 and can(gauge.set, gauge, n)
+     end) or can(counter.add, counter, -1) ]] }
+attempt { "keys and values", "what a dictionary cannot hold",
+  [[ return each({ 0/0, {}, true, print, 1LL, view or {}, ("k"):rep(251) }, function(key)
+       return can(dictionary.get, dictionary, key) or can(dictionary.set, dictionary, key, 1)
+         or can(dictionary.incr, dictionary, key) or can(dictionary.delete, dictionary, key)
+     end) or each({ {}, print, 1LL, view or {}, ("v"):rep(65537) }, function(value)
+       return can(dictionary.set, dictionary, "k", value) or can(dictionary.add, dictionary, "k", value)
+     end) or each({ 0, -1, 0/0, 1/0, 1e10, "1", {}, 1LL }, function(ttl)
+       return can(dictionary.set, dictionary, "k", 1, ttl)
+     end) ]] }
+attempt { "what dictionaries give back", "NUL, invalid UTF-8, empty and long values, numbers at their edges",
+  [[ for _, value in ipairs { "", "\0", "a\0b", "\255\254", ("v"):rep(65536), 0, -0, 2^53, 1e308, -1/0, true } do
+       for _, key in ipairs { "", "\0", "a\0b", ("k"):rep(250), 0, 2^53, 1/0 } do
+         if pcall(dictionary.set, dictionary, key, value, 1000) then
+           local back = dictionary:get(key)
+           if back ~= nil and back ~= value then return type(value) end
+           dictionary:delete(key)
+         end
+       end
+     end ]] }
+attempt { "names of dictionaries", "odd and many names",
+  [[ return each({ "", ("n"):rep(64), 5, {}, true, view or {}, 1LL }, function(name)
+       return can(alacrity.shared, name)
+     end) or select(2, pcall(alacrity.shared, "a\0b")) == dictionary ]] }
+attempt { "names of metrics", "names, texts and labels that would break the exposition",
+  [[ local liar = setmetatable({}, { __index = function() return "x" end, __len = function() return 5 end })
+     return each({ "", "a b", "a\n", "a\0", "1a", "A", "calls", "a_total", ("n"):rep(64), 5, {}, 1LL }, function(name)
+       return can(alacrity.counter, name) or can(alacrity.gauge, name) or can(alacrity.histogram, name, { 1 })
+     end) or each({ 5, "x", true, { x = 1 }, { [1] = "x" }, { ["a b"] = "x" }, { a = ("v"):rep(64) }, { a = "\0" },
+       { a = "1", b = "2", c = "3", d = "4", e = "5" }, { a = liar }, 1LL }, function(labels)
+       return can(alacrity.counter, "escape_labels", "help", labels)
+     end) or each({ {}, { "x" }, { 2, 1 }, { 0/0 }, { 1, 1 }, { 1/0 }, 5, liar }, function(buckets)
+       return can(alacrity.histogram, "escape_buckets", buckets)
+     end) or can(alacrity.counter, "escape", ("h"):rep(128)) or can(alacrity.counter, "escape_g") ]] }
+
 -- ---- 64-bit and complex numbers: cdata that plain source can write ---------------------------------
 section = "boxed numbers"
 

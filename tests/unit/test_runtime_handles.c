@@ -253,6 +253,51 @@ START_TEST(a_run_that_another_one_finished_ends_at_its_deadline) {
 }
 END_TEST
 
+static void close_nothing(struct socket *socket) {
+    (void)socket;
+}
+
+/* A wait that raises an error, for want of memory say, leaves its socket as the awaited one. */
+START_TEST(nothing_waits_for_a_closed_socket) {
+    const struct machine machine = {.close = close_nothing};
+    struct runtime runtime = {.machine = &machine};
+    struct run run = {.runtime = &runtime, .wait = WAIT_SEND};
+    struct socket *socket = calloc(1, sizeof(*socket));
+    ck_assert_ptr_nonnull(socket);
+    socket->run = &run;
+    run.wait_socket = socket;
+    socket_close(socket);
+    ck_assert_ptr_null(run.wait_socket);
+    ck_assert_int_eq(run.wait, WAIT_NOTHING);
+}
+END_TEST
+
+/* The builder makes states anew while control goes on asking: what it runs then is not theirs. */
+START_TEST(a_script_that_is_constructed_again_does_not_see_what_runs) {
+    struct asked waiting, asked;
+    struct check *made = check_using(fixture_script(
+        &f,
+        "local net, why = require 'alacrity.net' return {api = 1, kind = 'check', name = 'mine', "
+        "new = function() local _, a = pcall(net.sleep, 1) local _, b = pcall(net.connect, "
+        "'127.0.0.1:1') why = a .. '|' .. b return {check = function() return 'up', why end} "
+        "end}"));
+    ask(&waiting, check_of("net.sleep(0.01) return 'up', 'waited'"));
+
+    struct instance *instance = (struct instance *)made;
+    struct runtime *runtime = f.host->runtime;
+    runtime->current = run_of(&waiting);
+    instance->script->vm->resting = true;
+    instance->ref = vm_instance(instance->script, instance->use, NULL, &f.messages);
+    ck_assert_msg(instance->ref != LUA_NOREF, "%s", fixture_said(&f));
+    instance->script->vm->resting = false;
+    runtime->current = NULL;
+
+    assert_answered(&waiting, CHECK_UP, "waited");
+    ask(&asked, made);
+    assert_answered(&asked, CHECK_UP, OUTSIDE "|" OUTSIDE);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("runtime: handles and misuse");
     TCase *tests = tcase_create("handles");
@@ -276,6 +321,8 @@ int main(void) {
     tcase_add_test(tests, a_run_that_another_one_finished_is_a_mistake);
     tcase_add_test(tests, a_run_that_another_one_broke_is_a_mistake);
     tcase_add_test(tests, a_run_that_another_one_finished_ends_at_its_deadline);
+    tcase_add_test(tests, nothing_waits_for_a_closed_socket);
+    tcase_add_test(tests, a_script_that_is_constructed_again_does_not_see_what_runs);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }

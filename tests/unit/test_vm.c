@@ -234,6 +234,29 @@ START_TEST(options_for_a_script_that_has_none_are_refused) {
 }
 END_TEST
 
+/* While C reads them, no code of the script may run: it could drop what is being read. */
+START_TEST(a_schema_with_metatables_is_read_as_it_stands) {
+    const char *text =
+        "local touched\n"
+        "local spy = {__index = function() touched = true end}\n"
+        "local options = {a = setmetatable({type = 'string'}, spy)}\n"
+        "return {api = 1, kind = 'policy', name = 'mine', options = setmetatable(options, spy),\n"
+        "new = function(cfg) assert(not touched, 'the script ran') return {pick = function() end} "
+        "end}";
+    ck_assert_str_eq(said_of(text), "");
+}
+END_TEST
+
+START_TEST(a_module_may_make_its_fields_when_asked) {
+    const char *text =
+        "local values = {api = 1, name = 'mine', new = function() return {pick = function() end} "
+        "end}\n"
+        "return setmetatable({}, {__index = function(_, key)\n"
+        "if key == 'kind' then return ('pol'):rep(1) .. 'icy' end return values[key] end})";
+    ck_assert_str_eq(said_of(text), "");
+}
+END_TEST
+
 /* ---- the environment ---- */
 
 /* Lua that must hold, in a script's body and again in its picks, interpreted and compiled. */
@@ -504,6 +527,8 @@ int main(void) {
     tcase_add_test(cases, values_of_the_wrong_type_are_said);
     tcase_add_test(cases, a_mistake_in_the_schema_is_the_scripts);
     tcase_add_test(cases, options_for_a_script_that_has_none_are_refused);
+    tcase_add_test(cases, a_schema_with_metatables_is_read_as_it_stands);
+    tcase_add_test(cases, a_module_may_make_its_fields_when_asked);
     tcase_add_loop_test(cases, what_a_script_can_and_cannot_reach, 0,
                         sizeof(truths) / sizeof(truths[0]));
     tcase_add_test(cases, scripts_of_one_state_do_not_share_globals);
