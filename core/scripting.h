@@ -117,8 +117,12 @@ struct scripting {
      * math.random begins with the seed (0: as ever). For tools that make time up. */
     void (*host_virtual)(struct script_host *host, double (*now)(void), double seed);
     /* The owner's thread: the host is in use from now on. Until then, in trials and as shadows, its
-     * scripts may look at what is shared, but what they change is only answered, not done. */
-    void (*host_start)(struct script_host *host);
+     * scripts may look at what is shared, but what they change is only answered, not done.
+     * `loop` is the thread's, for what scripts do later; NULL: that never happens. */
+    void (*host_start)(struct script_host *host, struct ev_loop *loop);
+    /* The owner's thread: another host took over. It may still be asked, but does nothing of itself
+     * any more. */
+    void (*host_stop)(struct script_host *host);
     /* The owner's thread, before it hands the host back to be freed. */
     void (*host_retire)(struct script_host *host);
     void (*host_free)(struct script_host *host);
@@ -153,6 +157,10 @@ struct scripting {
                                          const struct service_request *request, uint32_t timeout_ms,
                                          service_done *done, void *argument);
     void (*service_cancel)(struct service_run *run);
+
+    /* Worker. Another took its place, though its host goes on: it does nothing of itself any more.
+     */
+    void (*policy_stop)(struct policy *policy);
 
     /* The thread that owns the host. Memory in use, of one policy's state (stock policies share
      * one) and of all states; 0 while they are being made anew. */

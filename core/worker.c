@@ -118,13 +118,16 @@ static void take_plan(struct mail *mail, void *owner) {
         listener_accept_leftovers(plane, plan);
         listener_close_all(plane);
     }
+    if (previous != NULL) {
+        plane_stop_scripts(previous);
+    }
     forget_gauges(previous); /* pools that this worker serves no more would show them for ever */
     plan->references = 1;
     plane->plan = plan;
     forget_gauges(plan); /* a new version of the policy */
     show_memory(worker);
     if (plan->host != NULL) {
-        scripting->host_start(plan->host);
+        scripting->host_start(plan->host, worker->loop);
     } else {
         metrics_clear_gauges(plane->arena, worker->index);
     }
@@ -148,6 +151,8 @@ void worker_give_plan(struct worker *worker, struct worker_plan *plan) {
 static void retire_place(struct policy_place *place) {
     if (place->host != NULL) {
         scripting->host_retire(place->host);
+    } else if (place->policy != NULL) {
+        scripting->policy_stop(place->policy);
     }
 }
 
@@ -188,7 +193,7 @@ static void install(struct mail *mail, void *owner) {
         counter_set(&pool->row->out_now, 0);
     }
     if (install->action != INSTALL_SHADOW && place->host != NULL) {
-        scripting->host_start(place->host); /* not a shadow's: it changes nothing */
+        scripting->host_start(place->host, worker->loop); /* not a shadow's: it changes nothing */
     }
     retire_place(&replaced);
     install->place = replaced;

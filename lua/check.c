@@ -83,6 +83,7 @@ struct check_run *runtime_check_start(struct check *check, const struct slot *sl
         return NULL;
     }
     run->run.script = check->instance.script;
+    run->run.owner = &check->instance;
     run->run.hook = "check";
     run->run.address = *address;
     run->run.end = end_check;

@@ -131,15 +131,26 @@ void guard_push_handler(const struct vm *vm, lua_State *lua) {
     lua_rawgeti(lua, LUA_REGISTRYINDEX, vm->handler_ref);
 }
 
-int guard_call(struct vm *vm, lua_State *lua, int handler, int arguments, int results) {
-    struct call call = {
-        .vm = vm, .lua = lua, .arguments = arguments, .results = results, .handler = handler};
+static int call_within(struct call *call, uint32_t budget_us) {
+    struct vm *vm = call->vm;
     vm->calls++;
-    int status = guarded(&call, vm->pick_budget_us, pcall_work);
+    int status = guarded(call, budget_us, pcall_work);
     if (status == LUA_ERRMEM || status == LUA_ERRERR) {
         vm->traceback[0] = '\0'; /* the handler did not run, or failed */
     }
     return status;
+}
+
+int guard_call(struct vm *vm, lua_State *lua, int handler, int arguments, int results) {
+    struct call call = {
+        .vm = vm, .lua = lua, .arguments = arguments, .results = results, .handler = handler};
+    return call_within(&call, vm->pick_budget_us);
+}
+
+int guard_callback(struct vm *vm, lua_State *lua, int handler, int arguments, int results) {
+    struct call call = {
+        .vm = vm, .lua = lua, .arguments = arguments, .results = results, .handler = handler};
+    return call_within(&call, vm->budget_us);
 }
 
 int guard_resume(struct vm *vm, lua_State *coroutine, int arguments) {

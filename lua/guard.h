@@ -23,6 +23,10 @@ void guard_push_handler(const struct vm *vm, lua_State *lua);
 int guard_call(struct vm *vm, lua_State *lua, int handler, int arguments, int results)
     __attribute__((warn_unused_result));
 
+/* The same with the budget of everything else. */
+int guard_callback(struct vm *vm, lua_State *lua, int handler, int arguments, int results)
+    __attribute__((warn_unused_result));
+
 /* As lua_resume, for coroutines of the control thread. Returns LUA_YIELD, 0 or an error status with
  * the error value (any Lua value) on the coroutine's stack and vm->traceback filled; or
  * GUARD_STOPPED. */

@@ -5,10 +5,12 @@
  * left by the watchdog (watchdog.h): it may hold a lock for a moment. It must not call Lua. */
 #include "lua/library.h"
 
+#include "lua/rebuild.h"
 #include "lua/state.h"
+#include "lua/timers.h"
 #include "pool/arena.h"
 
-static const char *const parts[] = {"shared", "metrics"};
+static const char *const parts[] = {"shared", "metrics", "timers"};
 #define PARTS (int)(sizeof(parts) / sizeof(parts[0]))
 
 static void push_part(lua_State *lua, const char *part) {
@@ -30,6 +32,12 @@ static void set_pointer(lua_State *lua, const char *field, const void *pointer) 
     lua_setfield(lua, -2, field);
 }
 
+static void set_function(lua_State *lua, struct vm *vm, const char *field, lua_CFunction function) {
+    lua_pushlightuserdata(lua, vm);
+    lua_pushcclosure(lua, function, 1);
+    lua_setfield(lua, -2, field);
+}
+
 void library_init(struct vm *vm) {
     const struct script_host *host = vm->host;
     vm->library.arena = host->arena;
@@ -42,9 +50,9 @@ void library_push(struct vm *vm, lua_State *lua) {
     set_pointer(lua, "library", &vm->library);
     set_pointer(lua, "shared", &shared_natives);
     set_pointer(lua, "metrics", &metric_natives);
-    lua_pushlightuserdata(lua, vm);
-    lua_pushcclosure(lua, library_open_metric, 1);
-    lua_setfield(lua, -2, "open_metric");
+    set_function(lua, vm, "open_metric", library_open_metric);
+    set_function(lua, vm, "open_timer", timers_open);
+    set_function(lua, vm, "cancel_timer", timers_cancel);
     lua_createtable(lua, PARTS, 0);
     for (int i = 0; i < PARTS; i++) {
         push_part(lua, parts[i]);
@@ -53,9 +61,23 @@ void library_push(struct vm *vm, lua_State *lua) {
     lua_setfield(lua, -2, "parts");
 }
 
-void library_host_start(struct script_host *host) {
+void library_host_start(struct script_host *host, struct ev_loop *loop) {
     host->started = true;
+    host->owner_loop = loop;
     for (struct vm *vm = host->states; vm != NULL; vm = vm->next) {
         vm->library.stage = ALACRITY_LIVE;
+        timers_start(vm);
     }
+}
+
+void library_host_stop(struct script_host *host) {
+    host->started = false;
+    for (struct vm *vm = host->states; vm != NULL; vm = vm->next) {
+        timers_stop(vm);
+    }
+}
+
+void library_host_retire(struct script_host *host) {
+    library_host_stop(host);
+    rebuild_retire(host);
 }

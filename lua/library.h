@@ -14,8 +14,10 @@ void library_push(struct vm *vm, lua_State *lua);
  * is a table of fields, or anything else as the message. Upvalue 1 is the vm. */
 int library_log(lua_State *lua);
 
-/* As scripting.host_start. */
-void library_host_start(struct script_host *host);
+/* As scripting.host_start, host_stop and host_retire. */
+void library_host_start(struct script_host *host, struct ev_loop *loop);
+void library_host_stop(struct script_host *host);
+void library_host_retire(struct script_host *host);
 /* Builder: gives up what the host's scripts hold of the arena. */
 void library_host_free(struct script_host *host);
 

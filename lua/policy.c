@@ -16,6 +16,7 @@
 #include "lua/guard.h"
 #include "lua/rebuild.h"
 #include "lua/state.h"
+#include "lua/timers.h"
 
 struct policy {
     struct policy *next; /* of host->policies */
@@ -26,6 +27,7 @@ struct policy {
     struct pool_view
         *trial_view; /* of the trial pick, kept: the script may have kept it; or NULL */
     const struct arena *arena;
+    bool stopped; /* see policy_stop; the owner's */
     lua_State *thread;
     int instance_ref, thread_ref;    /* registry */
     struct alacrity_ctx_private ctx; /* what the script's ctx refers to */
@@ -39,6 +41,11 @@ enum { AT_HANDLER = 1, AT_METHOD, AT_INSTANCE, AT_CTX, AT_POOL };
 static void forget_session(struct policy *policy) {
     policy->ctx.client = "";
     policy->ctx.listener = "";
+}
+
+/* From here on the script acts for this policy. */
+static void act(const struct policy *policy) {
+    policy->script->vm->acting = (struct acting){.script = policy->script, .owner = policy};
 }
 
 /* The two results are on top of the thread. */
@@ -70,6 +77,7 @@ static enum pick_answer read_answer(struct policy *policy, struct slot **slot) {
 static enum pick_answer ask(struct policy *policy, const struct alacrity_ctx_private *ctx,
                             struct slot **slot) {
     lua_State *lua = policy->thread;
+    act(policy);
     policy->ctx = *ctx;
     for (int at = AT_METHOD; at <= AT_POOL; at++) {
         lua_pushvalue(lua, at);
@@ -162,6 +170,7 @@ struct carry *policy_snapshot(struct policy *policy) {
     if (vm->resting) {
         return NULL;
     }
+    act(policy);
     int status = guard_cfunction(vm, take_snapshot, &taking);
     if (status == GUARD_STOPPED) {
         rebuild_begin(policy->script, "snapshot", false);
@@ -233,6 +242,7 @@ static bool try_pick(struct policy *policy, const struct script_use *use,
 /* Makes the Lua side of a policy: instance and thread. False: messages. */
 static bool construct(struct policy *policy, const struct carry *carry, struct messages *messages) {
     struct script *script = policy->script;
+    act(policy);
     policy->instance_ref = vm_instance(script, policy->use, carry, messages);
     if (policy->instance_ref == LUA_NOREF) {
         return false;
@@ -274,6 +284,22 @@ struct policy *policy_new(struct script_host *host, const struct policy_order *o
     host->policies = policy;
     bool ok = construct(policy, order->carry, messages) && try_pick(policy, order->use, messages);
     return ok ? policy : NULL;
+}
+
+void policy_stop(struct policy *policy) {
+    struct vm *vm = policy->script->vm;
+    policy->stopped = true;
+    if (!vm->resting) {
+        timers_stop_of(vm, policy);
+    }
+}
+
+void policy_stop_again(struct vm *vm) {
+    for (struct policy *policy = vm->host->policies; policy != NULL; policy = policy->next) {
+        if (policy->stopped && policy->script->vm == vm) {
+            timers_stop_of(vm, policy);
+        }
+    }
 }
 
 bool policy_rebuild(struct vm *vm, struct messages *messages) {

@@ -18,6 +18,11 @@ const char *policy_reason(const struct policy *policy);
 
 uint64_t policy_memory_bytes(const struct policy *policy);
 
+/* Owner. It is asked no more, though its host goes on. */
+void policy_stop(struct policy *policy);
+/* Owner. A state was made anew, and in it such as had been stopped. */
+void policy_stop_again(struct vm *vm);
+
 /* Builder. The policies of a state that was made anew. False: messages. */
 bool policy_rebuild(struct vm *vm, struct messages *messages) __attribute__((warn_unused_result));
 

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "lua/policy.h"
 #include "lua/runtime.h"
+#include "lua/timers.h"
 
 struct rebuild {
     struct script_mail mail;
@@ -82,10 +83,12 @@ static void at_owner(struct script_mail *mail) {
     }
     rebuild->under_way = false;
     rebuild->vm->resting = !rebuild->ok;
-    if (rebuild->ok && rebuild->vm->host->started) { /* else it is a shadow's */
-        rebuild->vm->library.stage = ALACRITY_LIVE;
-    }
     rebuild->vm->out = rebuild->vm->out || !rebuild->ok;
+    policy_stop_again(rebuild->vm);
+    if (rebuild->ok && rebuild->vm->host->started) { /* else it is a shadow's, or of the past */
+        rebuild->vm->library.stage = ALACRITY_LIVE;
+        timers_start(rebuild->vm);
+    }
 }
 
 static void hand_over(struct vm *vm) {
@@ -144,5 +147,6 @@ void rebuild_begin(struct script *script, const char *hook, bool picking) {
     log_stop_of(script, hook, how);
     snprintf(script->last_error, sizeof(script->last_error), "%s: %s", hook, how);
     runtime_state_lost(vm);
+    timers_state_lost(vm);
     hand_over(vm);
 }

@@ -50,11 +50,18 @@ void runtime_free(struct script_host *host) {
     host->runtime = NULL;
 }
 
+/* Calls `new`. False: messages. */
+static bool instance_construct(struct instance *instance, struct messages *messages) {
+    struct script *script = instance->script;
+    script->vm->acting = (struct acting){.script = script, .owner = instance};
+    instance->ref = vm_instance(script, instance->use, NULL, messages);
+    return instance->ref != LUA_NOREF;
+}
+
 struct instance *instance_new(struct script_host *host, const struct script_use *use,
                               enum script_kind kind, struct messages *messages) {
     struct script *script = vm_script(host, use, kind, messages);
-    int ref = script == NULL ? LUA_NOREF : vm_instance(script, use, NULL, messages);
-    if (ref == LUA_NOREF) {
+    if (script == NULL) {
         return NULL;
     }
     struct runtime *runtime = host->runtime;
@@ -63,10 +70,9 @@ struct instance *instance_new(struct script_host *host, const struct script_use 
         messages_add(messages, use->at, "out of memory");
         return NULL;
     }
-    *instance =
-        (struct instance){.next = runtime->instances, .script = script, .use = use, .ref = ref};
-    runtime->instances = instance;
-    return instance;
+    *instance = (struct instance){.next = runtime->instances, .script = script, .use = use};
+    runtime->instances = instance; /* from here on the runtime frees it */
+    return instance_construct(instance, messages) ? instance : NULL;
 }
 
 bool runtime_rebuild(struct vm *vm, struct messages *messages) {
@@ -74,8 +80,7 @@ bool runtime_rebuild(struct vm *vm, struct messages *messages) {
     for (struct instance *instance = runtime != NULL ? runtime->instances : NULL; instance != NULL;
          instance = instance->next) {
         if (instance->script->vm == vm) {
-            instance->ref = vm_instance(instance->script, instance->use, NULL, messages);
-            if (instance->ref == LUA_NOREF) {
+            if (!instance_construct(instance, messages)) {
                 return false;
             }
         }
@@ -132,16 +137,24 @@ void runtime_state_lost(struct vm *vm) {
     } while (lost != NULL);
 }
 
+static void act(const struct run *run) {
+    run->script->vm->acting = (struct acting){.script = run->script, .owner = run->owner};
+}
+
 /* Gives the coroutine its turn, with `arguments` on its stack. The run may be gone afterwards. */
 static void resume(struct run *run, int arguments) {
     struct runtime *runtime = run->runtime;
     run->wait = WAIT_NOTHING;
     run->wait_socket = NULL;
     runtime->machine->timer_stop(runtime, &run->wait_limit);
+    struct vm *vm = run->script->vm;
     struct run *outer = runtime->current;
+    struct acting outer_acting = vm->acting; /* a test may ask another script of its state */
     runtime->current = run;
-    int status = guard_resume(run->script->vm, run->thread, arguments);
+    act(run);
+    int status = guard_resume(vm, run->thread, arguments);
     runtime->current = outer;
+    vm->acting = outer_acting;
     if (status == GUARD_STOPPED) {
         rebuild_begin(run->script, run->hook, false); /* ends this run, and others in the state */
         return;
@@ -226,6 +239,7 @@ bool run_start(struct run *run, struct script_host *host, uint32_t timeout_ms, l
     if (vm->resting) {
         return false;
     }
+    act(run);
     int status = guard_cfunction(vm, make_thread, run);
     if (status == 0) {
         status = guard_cfunction(vm, push, run);

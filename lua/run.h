@@ -1,4 +1,5 @@
-/* Run: one check of one backend, or one request to a service, as a coroutine of the control thread.
+/* Run: one check of one backend, one request to a service, or a turn of a timer, as a coroutine of
+ * the control thread.
  *
  * Everything a run opens (descriptors, watchers, timers) belongs to this object, never to Lua: it
  * is closed when the run ends, also when its Lua code never gets another turn. A script holds
@@ -71,7 +72,8 @@ struct run {
     struct list node; /* in runtime.runs */
     struct runtime *runtime;
     struct script *script;
-    const char *hook; /* "check", "serve" */
+    const void *owner; /* in whose name it runs: see struct acting */
+    const char *hook;  /* "check", "serve", "timer" */
     lua_State *thread;
     int thread_ref;
     struct address address; /* what connect(backend) means; length 0 = nothing */

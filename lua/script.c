@@ -209,6 +209,7 @@ bool vm_reload(struct script *script, struct messages *messages) {
     uint32_t stage = vm->library.stage;
     vm->loading = true;
     vm->library.stage = ALACRITY_BUILDING;
+    vm->acting = (struct acting){.script = script};
     int status = guard_cfunction(vm, load_module, script);
     vm->library.stage = stage;
     vm->loading = false;

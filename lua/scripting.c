@@ -15,7 +15,8 @@
 #include "lua/vm.h"
 
 static void host_free(struct script_host *host) {
-    runtime_free(host); /* what runs there refers to states: it ends first */
+    library_host_stop(host); /* nothing is left of it, unless host_retire was not called */
+    runtime_free(host);      /* what runs there refers to states: it ends first */
     policy_free_all(host);
     vm_host_free(host);
 }
@@ -60,11 +61,13 @@ static const struct scripting table = {
     .host_new = vm_host_new,
     .host_virtual = vm_host_virtual,
     .host_start = library_host_start,
-    .host_retire = rebuild_retire,
+    .host_stop = library_host_stop,
+    .host_retire = library_host_retire,
     .host_free = host_free,
     .policy_new = policy_new,
     .policy_snapshot = policy_snapshot,
     .policy_pick = policy_pick,
+    .policy_stop = policy_stop,
     .check_new = runtime_check_new,
     .check_start = runtime_check_start,
     .check_cancel = runtime_check_cancel,

@@ -97,6 +97,7 @@ struct service_run *runtime_service_start(struct service *service,
         return NULL;
     }
     run->run.script = service->instance.script;
+    run->run.owner = &service->instance;
     run->run.hook = "serve";
     run->run.end = end_service;
     run->service = service;

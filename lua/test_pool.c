@@ -395,7 +395,7 @@ static bool make_ready(struct test_file *file, struct test_policy *policy) {
         const struct policy_order order = {.use = &policy->config.policy,
                                            .view = &policy->pool->view};
         policy->policy = scripting->policy_new(policy->host, &order, &messages);
-        scripting->host_start(policy->host);
+        scripting->host_start(policy->host, NULL);
     }
     if (policy->policy == NULL) {
         test_fail_messages(file, &messages);

@@ -21,6 +21,7 @@
 #include "lua/run.h"
 #include "lua/runtime.h"
 #include "lua/state.h"
+#include "lua/timers.h"
 #include "pool/view.h"
 
 static const char cdef_text[] =
@@ -205,6 +206,7 @@ void vm_give_back(struct vm *vm) {
 
 static void vm_free(struct vm *vm) {
     vm_give_back(vm);
+    timers_free(vm);
     source_release(vm->source);
     rebuild_free(vm);
     free(vm->path);
@@ -256,6 +258,7 @@ struct vm *state_new(struct script_host *host, const char *path, const char *nam
     vm->host = host;
     vm->source = source != NULL ? source_hold(source) : NULL;
     library_init(vm);
+    list_init(&vm->timers);
     if (host->snapshot != NULL) {
         vm->memory.cap_bytes = (size_t)host->snapshot->lua.memory_bytes;
         vm->pick_budget_us = budget_us(host->snapshot->lua.pick_budget_ms, 10);

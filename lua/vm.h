@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/list.h"
 #include "base/log.h"
 #include "base/messages.h"
 #include "config/snapshot.h"
@@ -28,6 +29,13 @@ enum script_kind {
     SCRIPT_SERVICE,
     SCRIPT_TEST, /* only under `alacrity test`; its module is the file itself, as a function */
     SCRIPT_KIND_COUNT
+};
+
+/* Who runs in a state: what a script begins is done in its name. `owner` is a struct policy or
+ * struct instance; NULL: the script is being loaded, or a test. */
+struct acting {
+    struct script *script;
+    const void *owner;
 };
 
 /* One Lua state: of one user script, or shared by all stock scripts of its host. The state may be
@@ -58,6 +66,9 @@ struct vm {
     struct alacrity_library library; /* what the library's functions look at */
     bool reads_files;                /* of a test: it may do so at any time */
     struct log_limiter log_limiter;  /* of what its scripts write */
+    struct acting acting;            /* right now, or last */
+    struct list timers;              /* timers.c's */
+    double last_timer;               /* id */
     uint64_t calls, errors;
     char last_error[256];
 };
@@ -69,6 +80,7 @@ struct script_host {
     const struct script_post *post; /* to the builder and back; NULL: nothing is rebuilt */
     uint32_t owner;                 /* whose it is: a worker's index, or ARENA_CONTROL_ROW */
     struct ev_loop *loop;           /* control's; NULL for workers */
+    struct ev_loop *owner_loop;     /* of whose it is, once it is in use; NULL: none turns */
     double (*now)(void);            /* what alacrity.now() answers, in seconds */
     bool is_virtual;                /* `now` is made up */
     bool started;                   /* in use; the owner's */

@@ -260,7 +260,10 @@ static void publish(struct conductor *conductor, struct build *build) {
     conductor->plans_to_take = build->plan_count;
     control->plan = build->control_plan;
     shared_limit(arena_shared(control->arena), control->plan->snapshot->lua.shared_bytes);
-    scripting->host_start(control->plan->host);
+    if (conductor->previous != NULL) {
+        scripting->host_stop(conductor->previous->host);
+    }
+    scripting->host_start(control->plan->host, control->loop);
     health_switch(control->health, conductor->previous, control->plan);
     services_switch(control->services, conductor->previous, control->plan);
     scripts_switch(control->scripts, control->plan);
@@ -541,6 +544,9 @@ static bool start(struct conductor *conductor, const struct build_source *source
 static void finish(struct conductor *conductor) {
     struct control *control = &conductor->control;
     conductor->finishing = true;
+    if (control->plan != NULL) {
+        scripting->host_stop(control->plan->host);
+    }
     services_free(control->services);
     health_free(control->health);
     admin_free(control->admin);

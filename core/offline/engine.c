@@ -465,7 +465,7 @@ static bool make_workers(struct engine *engine, struct messages *messages) {
         if (worker->policy == NULL) {
             return false;
         }
-        scripting->host_start(worker->host);
+        scripting->host_start(worker->host, NULL);
     }
     return true;
 }

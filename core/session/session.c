@@ -126,26 +126,30 @@ void plane_close(struct data_plane *plane) {
     }
 }
 
-/* The plan's scripts are asked no more. */
-static void plan_retire_scripts(const struct worker_plan *plan) {
+/* Calls it with every host of the plan. */
+static void each_host(const struct worker_plan *plan, void (*call)(struct script_host *host)) {
     if (plan->host != NULL) {
-        scripting->host_retire(plan->host);
+        call(plan->host);
     }
     for (uint32_t i = 0; i < plan->pool_count; i++) {
         const struct worker_pool *pool = &plan->pools[i];
         struct script_host *const hosts[] = {pool->current.host, pool->shadow.host};
         for (size_t k = 0; k < sizeof(hosts) / sizeof(hosts[0]); k++) {
             if (hosts[k] != NULL) {
-                scripting->host_retire(hosts[k]);
+                call(hosts[k]);
             }
         }
     }
 }
 
+void plane_stop_scripts(const struct worker_plan *plan) {
+    each_host(plan, scripting->host_stop);
+}
+
 void plane_release_plan(struct data_plane *plane, struct worker_plan *plan) {
     plan->references--;
     if (plan->references == 0) {
-        plan_retire_scripts(plan);
+        each_host(plan, scripting->host_retire); /* they are asked no more */
         plane->on_plan_unused(plane, plan);
     }
 }

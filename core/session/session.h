@@ -101,6 +101,8 @@ bool plane_open(struct data_plane *plane, struct ev_loop *loop, struct arena *ar
                 uint32_t worker) __attribute__((warn_unused_result));
 void plane_close(struct data_plane *plane);    /* every session ends, reason drain */
 uint32_t plane_session_count(uint32_t worker); /* any thread: sessions open on that worker */
+/* Another plan took over: scripts of this one do nothing of themselves any more. */
+void plane_stop_scripts(const struct worker_plan *plan);
 void plane_release_plan(struct data_plane *plane, struct worker_plan *plan);
 /* Ends all sessions, as at the end of a drain. */
 void plane_end_sessions(struct data_plane *plane, enum session_reason reason);

@@ -27,7 +27,7 @@ static double measure(const struct script_use *use, uint32_t backends, bool jit)
         fputs(fixture_said(&f), stderr);
         exit(1);
     }
-    scripting->host_start(f.host);
+    scripting->host_start(f.host, NULL);
     struct alacrity_ctx_private ctx = {
         .view = {.attempt = 1}, .client = "192.0.2.1", .listener = "web"};
     struct slot *slot = NULL;

@@ -59,7 +59,7 @@ static void run_lua(struct job *job) {
     struct alacrity_ctx_private ctx = {
         .view = {.attempt = 1}, .client = "192.0.2.1", .listener = "web"};
     struct slot *slot;
-    scripting->host_start(job->f.host);
+    scripting->host_start(job->f.host, NULL);
     if (policy == NULL || scripting->policy_pick(policy, &ctx, &slot) != PICK_BACKEND) {
         fputs("the script failed\n", stderr);
         exit(1);

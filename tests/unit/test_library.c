@@ -50,7 +50,7 @@ static const char *last_error(void) {
 static enum pick_answer run(const char *body) {
     struct policy *policy = policy_of(&f, "local d = alacrity.shared('d')", body);
     ck_assert_msg(policy != NULL, "%s", fixture_said(&f));
-    scripting->host_start(f.host);
+    scripting->host_start(f.host, NULL);
     return ask(policy);
 }
 
@@ -98,7 +98,7 @@ START_TEST(what_ran_out_is_gone) {
                                       "if first then first = false d:set('t', 1, 0.05) "
                                       "assert(d:get('t') == 1) else assert(not d:get('t')) end");
     ck_assert_ptr_nonnull(policy);
-    scripting->host_start(f.host);
+    scripting->host_start(f.host, NULL);
     ck_assert_int_eq(ask(policy), PICK_BACKEND);
     usleep(100000);
     ck_assert_msg(ask(policy) == PICK_BACKEND, "%s", last_error());
@@ -204,11 +204,11 @@ START_TEST(states_see_the_same_and_a_new_state_finds_it) {
     struct script_host *other =
         scripting->host_new(&f.snapshot, f.arena, NULL, NULL, 1, &f.messages);
     struct policy *mine = policy_of(&f, "local d = alacrity.shared('d')", "d:incr('n')");
-    scripting->host_start(f.host);
+    scripting->host_start(f.host, NULL);
     struct script_host *own = f.host;
     f.host = other;
     struct policy *its = policy_of(&f, "local d = alacrity.shared('d')", "d:incr('n')");
-    scripting->host_start(f.host);
+    scripting->host_start(f.host, NULL);
     for (int i = 0; i < 1000; i++) { /* often enough for the JIT */
         ck_assert_int_eq(ask(mine), PICK_BACKEND);
         ck_assert_int_eq(ask(its), PICK_BACKEND);
@@ -251,7 +251,7 @@ START_TEST(what_a_script_counts_is_seen) {
                   "wait:observe(5) if ctx.attempt == 2 then hits:add(1) end");
     ck_assert_msg(policy != NULL, "%s", fixture_said(&f));
     arena_use_workers(f.arena, 1);
-    scripting->host_start(f.host);
+    scripting->host_start(f.host, NULL);
     for (int i = 0; i < 1000; i++) { /* often enough for the JIT */
         ck_assert_msg(ask(policy) == PICK_BACKEND, "%s", last_error());
     }
@@ -277,7 +277,7 @@ START_TEST(a_trial_is_not_counted) {
     ck_assert_msg(policy != NULL, "%s", fixture_said(&f));
     arena_use_workers(f.arena, 1);
     ck_assert_double_eq(shown("hits", 0), 0);
-    scripting->host_start(f.host);
+    scripting->host_start(f.host, NULL);
     (void)ask(policy);
     ck_assert_double_eq(shown("hits", 0), 1);
 }
@@ -291,7 +291,7 @@ START_TEST(the_next_version_counts_on) {
         struct policy *policy =
             policy_of(&f, MAKE_THREE " hits = alacrity.counter('hits')", "hits:add(1)");
         ck_assert_msg(policy != NULL, "%s", fixture_said(&f));
-        scripting->host_start(f.host);
+        scripting->host_start(f.host, NULL);
         scripting->host_free(previous);
         arena_sweep(f.arena);
         (void)ask(policy);
@@ -383,7 +383,7 @@ START_TEST(bad_counts_are_told_with_their_line) {
                                       "alacrity.gauge('size'), alacrity.histogram('w', {1})",
                                       bad_counts[_i].body);
     ck_assert_msg(policy != NULL, "%s", fixture_said(&f));
-    scripting->host_start(f.host);
+    scripting->host_start(f.host, NULL);
     ck_assert_int_eq(ask(policy), PICK_ERROR);
     ck_assert_msg(strstr(last_error(), "./mine.lua:" BODY_LINE ": ") == last_error() &&
                       strstr(last_error(), bad_counts[_i].message) != NULL,
@@ -421,7 +421,7 @@ static void *be_stopped(void *argument) {
         in->host = scripting->host_new(&in->snapshot, in->arena, NULL, NULL, 0, &in->messages);
         struct policy *policy = policy_of(in, "local d = alacrity.shared('d')", endless[i % 4]);
         if (policy != NULL) {
-            scripting->host_start(in->host);
+            scripting->host_start(in->host, NULL);
             stopped += ask(policy) == PICK_STOPPED;
         }
         scripting->host_free(in->host);
