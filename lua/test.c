@@ -370,7 +370,6 @@ static bool load(struct test_file *file, const struct script_use *use) {
         scripting->host_virtual(file->host, fake_now, file->settings->seed);
         file->host->machine = &machine_fake;
         file->host->world = &file->fake;
-        scripting->host_start(file->host, file->loop);
         file->script = vm_script(file->host, use, SCRIPT_TEST, &messages);
     }
     if (file->script != NULL && guard_cfunction(file->script->vm, open_natives, file) != 0) {
@@ -381,7 +380,7 @@ static bool load(struct test_file *file, const struct script_use *use) {
         test_fail_messages(file, &messages);
         text_string(&file->message, file->answer.text.bytes);
     } else {
-        scripting->host_start(file->host);
+        scripting->host_start(file->host, file->loop);
         file->script->vm->reads_files = true;
         file->script->vm->budget_us = file->settings->timeout_ms * 1000;
     }

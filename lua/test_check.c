@@ -178,7 +178,7 @@ static void serve_check(struct test_file *file) {
     check->config.name = (char *)(uintptr_t) "test";
     check->config.check.script = file->request.use;
     check->check = scripting->check_new(file->host, &check->config, &messages);
-    scripting->host_start(file->host); /* the state of the check may be new */
+    scripting->host_start(file->host, file->loop); /* the state of the check may be new */
     check->next = file->checks;
     file->checks = check;
     file->answer.ok = check->check != NULL;

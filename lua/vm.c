@@ -216,6 +216,7 @@ static void vm_free(struct vm *vm) {
 
 static bool open_lua(struct vm *vm, char *error, size_t error_bytes) {
     vm->lost = false;
+    vm->collection = (struct collection){0};
     vm->library.stage = ALACRITY_TRIAL;
     vm->handler_ref = vm->prelude_ref = LUA_NOREF;
     memory_bound = &vm->memory;

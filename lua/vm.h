@@ -38,6 +38,13 @@ struct acting {
     const void *owner;
 };
 
+/* Garbage collection in parts, between calls: see guard.c. */
+struct collection {
+    uint32_t calls;
+    int used_kib, next_kib;
+    bool under_way;
+};
+
 /* One Lua state: of one user script, or shared by all stock scripts of its host. The state may be
  * lost (guard.h) and is then made anew on the builder, in place: while it is `resting`, everything
  * below but what is marked as the owner's is the builder's, and so is the Lua side (references,
@@ -67,6 +74,7 @@ struct vm {
     bool reads_files;                /* of a test: it may do so at any time */
     struct log_limiter log_limiter;  /* of what its scripts write */
     struct acting acting;            /* right now, or last */
+    struct collection collection;
     struct list timers;              /* timers.c's */
     double last_timer;               /* id */
     uint64_t calls, errors;

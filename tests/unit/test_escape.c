@@ -167,7 +167,7 @@ static struct asked make(enum way way, struct script_use use) {
 static const char *ask(const struct asked *asked) {
     static struct answer answer;
     static struct script_info info;
-    scripting->host_start(f.host);
+    scripting->host_start(f.host, NULL);
     if (asked->check != NULL) {
         answer = (struct answer){0};
         struct check_run *run =
