@@ -259,10 +259,14 @@ local ctx_fields = {
   end,
 }
 
+-- Only while a route is asked (lua/route.c): what the client sends first, and what to do with it.
+local ctx_methods = { peek = host.peek, use = host.use, reject = host.reject }
+
 ffi.metatype("struct alacrity_ctx", {
   __index = function(self, key)
     local field = ctx_fields[key]
     if field then return field(self) end
+    return ctx_methods[key]
   end,
   __tostring = function() return "ctx" end,
   __metatable = false,

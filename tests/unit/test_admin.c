@@ -430,7 +430,7 @@ START_TEST(status_and_stats) {
     ask("status\n");
     contains("ok\nversion            " ALACRITY_VERSION "\n");
     contains("\nfile               test.yaml\n");
-    contains("\nweb       127.0.0.1:80, [::1]:80  app   -               1      5\n");
+    contains("\nweb       127.0.0.1:80, [::1]:80  app   -      -               1      5\n");
     contains("\napp   least-conn         2         2         0      0\n");
     ask("--json status\n");
     contains("ok\n{\"version\": \"" ALACRITY_VERSION "\", \"pid\": ");
