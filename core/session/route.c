@@ -1,13 +1,13 @@
-/* Route: has the listener's route script choose a pool before the first pick, and reads ahead for it
- * what the client sends. Runs on the session's worker.
+/* Route: has the listener's route script choose a pool before the first pick, and reads ahead for
+ * it what the client sends. Runs on the session's worker.
  *
  * What was read waits as the backend's pending bytes, so it is the first that a backend gets, and a
  * connect that fails costs nothing of it. Reading goes no further than the script asked; an end of
  * stream is seen again by the relay, which reads it once more.
  *
- * The answer comes from the middle of a script's run: it is noted, and carried out at the end of the
- * loop turn. So nothing that follows from it (a dial, a close, the end of a plan and its Lua states)
- * happens while a script of that plan is still on the stack. */
+ * The answer comes from the middle of a script's run: it is noted, and carried out at the end of
+ * the loop turn. So nothing that follows from it (a dial, a close, the end of a plan and its Lua
+ * states) happens while a script of that plan is still on the stack. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -184,8 +184,9 @@ static void carry_out(struct session *session) {
     const struct routing *routing = session->dial->routing;
     enum session_reason reason = count_answer(session, routing);
     struct worker_pool *pool = routing->answer == ROUTE_REJECT ? NULL
-                               : routing->answer == ROUTE_POOL ? &session->plan->pools[routing->pool]
-                                                               : routing->listener->pool;
+                               : routing->answer == ROUTE_POOL
+                                   ? &session->plan->pools[routing->pool]
+                                   : routing->listener->pool;
     if (pool == NULL) {
         session_close(session, reason);
         return;

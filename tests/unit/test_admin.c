@@ -439,7 +439,7 @@ START_TEST(status_and_stats) {
              "\"reloads_failed\": 0, \"log_dropped\": ");
     contains("\"workers\": []");
     contains("{\"name\": \"web\", \"bind\": \"127.0.0.1:80, [::1]:80\", \"pool\": \"app\", "
-             "\"service\": null, \"sessions_active\": 1, \"sessions_total\": 5}");
+             "\"route\": null, \"service\": null, \"sessions_active\": 1, \"sessions_total\": 5}");
     ask("stats\n");
     contains("\nweb              1      5  2.0 KiB  0 B\n");
     contains("\nweb       done          4\n");
