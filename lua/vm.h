@@ -75,8 +75,8 @@ struct vm {
     struct log_limiter log_limiter;  /* of what its scripts write */
     struct acting acting;            /* right now, or last */
     struct collection collection;
-    struct list timers;              /* timers.c's */
-    double last_timer;               /* id */
+    struct list timers; /* timers.c's */
+    double last_timer;  /* id */
     uint64_t calls, errors;
     char last_error[256];
 };
