@@ -65,6 +65,7 @@ static struct slot *pick(struct session *session) {
     char client[ALACRITY_ADDRESS_BYTES];
     struct alacrity_ctx_private ctx = session_ctx(session, client);
     ctx.view.attempt = dial->attempts + 1;
+    session->asked = true;
     struct slot *slot = NULL;
     enum pick_answer answer = shadow_is_due(pool, dial)
                                   ? ask_both(session, &ctx, &slot)

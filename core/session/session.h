@@ -16,6 +16,7 @@
 #include "base/address.h"
 #include "base/list.h"
 #include "base/slab.h"
+#include "base/values.h"
 #include "session/plan.h"
 
 enum session_state {
@@ -88,6 +89,7 @@ struct session {
     struct pool_row *pool_row;
     struct slot *slot; /* dialled or connected backend; its `active` counts us */
     struct slot_row *slot_row;
+    struct values values; /* what scripts keep with it */
     uint64_t id;
     ev_tstamp opened, last_activity;
     uint32_t idle_ms, session_ms; /* 0 = none */
@@ -95,6 +97,7 @@ struct session {
     uint8_t attempts;             /* dials it took */
     bool logged;                  /* one log line at its end */
     bool capped;                  /* counted in listener->active */
+    bool asked;                   /* a policy was, and may want to hear of its end */
     uint8_t client_family;
     uint16_t client_port;
     uint8_t client_ip[16];
@@ -129,7 +132,7 @@ void session_client_address(const struct session *session, struct address *out);
 
 /* What scripts see of the session; `client` (ALACRITY_ADDRESS_BYTES) is written, and referred to.
  */
-struct alacrity_ctx_private session_ctx(const struct session *session, char *client);
+struct alacrity_ctx_private session_ctx(struct session *session, char *client);
 
 /* route.c */
 /* Asks the listener's route; the session is ROUTING, without a pool. */
@@ -141,6 +144,12 @@ void route_settle(struct data_plane *plane);
 void route_release(struct session *session);
 /* What the script gave as reason to reject it; "" = nothing. */
 const char *route_why(const struct session *session);
+
+/* closed.c */
+/* After a policy of the plan, which is the current one, was put in its place. */
+void plan_find_hearing(struct worker_plan *plan);
+/* Tells the current policy of the session's pool how it ended, if that wants to hear. */
+void session_tell_policy(struct session *session, enum session_reason reason);
 
 /* dial.c */
 void dial_next(struct session *session); /* picks a backend and starts to connect */

@@ -167,6 +167,33 @@ def test_what_it_knows_of_the_session():
                 assert read_all(client) == name
 
 
+def test_what_it_has_the_session_keep_reaches_policy_and_log():
+    """Values set before the pick, across waits, and not those of a session that is over."""
+    route = script("""
+      assert(ctx:get("tenant") == nil)
+      local tenant = ctx:peek(1)
+      ctx:set("tenant", tenant)
+      net.sleep(0.01)
+      assert(ctx:get("tenant") == tenant)
+      ctx:use("a")
+""")
+    policy = """return { api = 1, kind = "policy", name = "p", new = function()
+      return { pick = function(self, ctx, pool)
+        return pool[ctx:get("tenant") == "2" and 2 or 1]
+      end } end }"""
+    with Routed(route, log={"sessions": True}) as routed:
+        routed.balancer.put("policy.lua", policy)
+        other = Server(serve_named_echo, "other")
+        routed.config["pools"]["a"] = {
+            "policy": {"script": "./policy.lua"},
+            "backends": {"a": routed.servers["a"].text, "other": other.text}}
+        routed.balancer.reload(routed.config)
+        assert [routed.answer(first) for first in (b"1", b"2", b"1")] == ["a", "other", "a"]
+        line = json.loads(routed.balancer.wait_line('"ctx.tenant":"2"'))
+        assert line["backend"] == "other"
+        assert routed.rest()["route_errors_total"] == 0
+
+
 def test_a_ctx_that_was_kept_is_of_no_use():
     """Not to another session, not after its own, and nothing else can stand in its place."""
     route = script("""
