@@ -224,7 +224,7 @@ def test_a_ctx_that_was_kept_is_of_no_use():
       ctx:use("a")
       alacrity.after(0.01, function()
         assert(first.client == "" and first.listener == "" and first.client_port == 0)
-        first = nil
+        alacrity.log.info("all forgotten")
       end)
 """, top="local first")
     with Routed(route, workers=1) as routed:
@@ -233,6 +233,7 @@ def test_a_ctx_that_was_kept_is_of_no_use():
             assert {routed.answer(b"z") for _ in range(5)} == {"b"}
             client.sendall(b"z")
             assert read_exactly(client, 3) == b"a\nz"
+        routed.balancer.wait_line("all forgotten")
         web = routed.rest()
         assert web["route_errors_total"] == 0
         assert not any("failed" in line for line in routed.balancer.lines)
@@ -487,9 +488,11 @@ def test_a_reload_without_the_listener_and_its_pool_while_routes_wait():
         eventually(lambda: not routed.sessions())
 
 
-def test_the_end_of_a_plan_that_was_kept_for_one_route():
-    """Its last session is rejected, fails, is killed or goes away: everything of it is freed."""
-    with Routed(timeout="60s") as routed:
+@pytest.mark.parametrize("pool", ["rest", None])
+def test_the_end_of_a_plan_that_was_kept_for_one_route(pool):
+    """Its last session is rejected, fails, is killed or goes away: everything of it is freed, but
+    not while its script is still on the stack."""
+    with Routed(timeout="60s", pool=pool) as routed:
         for end in ("reject", "error", "kill", "reset", "stop"):
             client = dial(routed.port)
             routed.waiting(1)
@@ -501,6 +504,8 @@ def test_the_end_of_a_plan_that_was_kept_for_one_route():
             elif end != "stop" or SANITIZED != "tsan":
                 client.sendall({"reject": b"x", "error": b"e", "stop": b"l"}[end])
             if end != "reset":
+                client.shutdown(socket.SHUT_WR)
+                read_all(client)
                 client.close()
             eventually(lambda: not routed.sessions(), end)
         assert routed.answer(b"a") == "a"
