@@ -85,7 +85,7 @@ typedef void service_done(void *argument, uint32_t status, const char *content_t
                           const char *body, size_t body_bytes);
 
 enum route_answer {
-    ROUTE_POOL,    /* `pool` was chosen */
+    ROUTE_POOL,    /* the pool chosen last */
     ROUTE_NONE,    /* it chose nothing */
     ROUTE_REJECT,  /* it wants the session ended; `why` */
     ROUTE_ERROR,   /* it raised an error, or answered nonsense (logged and counted by lua/) */
@@ -96,7 +96,7 @@ enum route_answer {
 };
 /* Worker. Once for each route_start, unless cancelled. `why` ("" = nothing) lives during the call.
  * Called from the middle of things: it may only take note. */
-typedef void route_done(void *argument, enum route_answer answer, uint32_t pool, const char *why);
+typedef void route_done(void *argument, enum route_answer answer, const char *why);
 
 #define PEEK_BYTES_MAX 16384u /* a route may look at */
 /* What the client has sent so far. */
@@ -115,6 +115,7 @@ struct route_order {
     /* From now on route_ready is due once, when so many bytes are there or the client ended. 0: no
      * more. Calls nothing back. */
     void (*want)(void *argument, uint32_t bytes);
+    bool (*choose)(void *argument, const char *pool); /* false: there is none of that name */
     route_done *done;
 };
 

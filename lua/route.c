@@ -33,7 +33,6 @@ struct route_run {
     struct route_ctx *ctx;
     uint32_t wanted;          /* of a peek */
     enum route_answer answer; /* so far: ROUTE_NONE, ROUTE_POOL or ROUTE_REJECT */
-    uint32_t pool;
     char why[64];
 };
 
@@ -122,13 +121,13 @@ static void end_route(struct run *run, enum run_end how) {
     enum route_answer answer = answer_of(route_run, how);
     give_ctx(route_run);
     run_release(run);
-    route_run->order.done(route_run->order.argument, answer, route_run->pool, route_run->why);
+    route_run->order.done(route_run->order.argument, answer, route_run->why);
     free(route_run);
 }
 
 /* It was not begun. */
 static struct route_run *refuse(const struct route_order *order, enum route_answer answer) {
-    order->done(order->argument, answer, 0, "");
+    order->done(order->argument, answer, "");
     return NULL;
 }
 
@@ -237,16 +236,12 @@ int route_peek(lua_State *lua) {
 
 int route_use(lua_State *lua) {
     struct route_run *run = asked_run(lua, "use");
-    const struct snapshot *snapshot = run->run.script->vm->host->snapshot;
     const char *name = luaL_checkstring(lua, 2);
-    for (uint32_t i = 0; i < snapshot->pool_count; i++) {
-        if (strcmp(snapshot->pools[i].name, name) == 0) {
-            run->answer = ROUTE_POOL;
-            run->pool = i;
-            return 0;
-        }
+    if (!run->order.choose(run->order.argument, name)) {
+        return luaL_error(lua, "there is no pool '%s'", name);
     }
-    return luaL_error(lua, "there is no pool '%s'", name);
+    run->answer = ROUTE_POOL;
+    return 0;
 }
 
 int route_reject(lua_State *lua) {

@@ -23,7 +23,7 @@ struct routing {
     uint32_t wanted;       /* bytes the script waits for */
     bool ended;            /* the client's end of stream was read */
     enum route_answer answer;
-    uint32_t pool; /* of ROUTE_POOL: index in the plan */
+    struct worker_pool *chosen; /* of ROUTE_POOL */
     char why[64];
 };
 
@@ -90,13 +90,24 @@ static void on_readable(struct ev_loop *loop, struct ev_io *io, int events) {
     }
 }
 
-static void on_done(void *argument, enum route_answer answer, uint32_t pool, const char *why) {
+static bool choose(void *argument, const char *name) {
+    const struct session *session = argument;
+    const struct worker_plan *plan = session->plan;
+    for (uint32_t i = 0; i < plan->pool_count; i++) {
+        if (strcmp(plan->pools[i].config->name, name) == 0) {
+            session->dial->routing->chosen = &plan->pools[i];
+            return true;
+        }
+    }
+    return false;
+}
+
+static void on_done(void *argument, enum route_answer answer, const char *why) {
     struct session *session = argument;
     struct routing *routing = session->dial->routing;
     want(session, 0);
     routing->run = NULL;
     routing->answer = answer;
-    routing->pool = pool;
     snprintf(routing->why, sizeof(routing->why), "%s", why);
     session_move(session, SESSION_ROUTED);
 }
@@ -118,6 +129,7 @@ void route_begin(struct session *session, struct worker_listener *listener) {
                                       .argument = session,
                                       .look = look,
                                       .want = want,
+                                      .choose = choose,
                                       .done = on_done};
     struct route_run *run = scripting->route_start(listener->route, &order);
     if (session->state == SESSION_ROUTING) { /* else it has answered already */
@@ -184,9 +196,8 @@ static void carry_out(struct session *session) {
     const struct routing *routing = session->dial->routing;
     enum session_reason reason = count_answer(session, routing);
     struct worker_pool *pool = routing->answer == ROUTE_REJECT ? NULL
-                               : routing->answer == ROUTE_POOL
-                                   ? &session->plan->pools[routing->pool]
-                                   : routing->listener->pool;
+                               : routing->answer == ROUTE_POOL ? routing->chosen
+                                                               : routing->listener->pool;
     if (pool == NULL) {
         session_close(session, reason);
         return;
