@@ -94,8 +94,9 @@ def test_only_chooses(tmp_path):
 def test_the_guides_examples_are_the_ones_that_are_run():
     guide = (ROOT / "docs/testing.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```lua\n(.*?)```", guide, re.S)
-    assert len(blocks) == 2
-    for block, file in zip(blocks, ("policies/nearest_test.lua", "checks/redis_test.lua")):
+    assert len(blocks) == 3
+    for block, file in zip(blocks, ("policies/nearest_test.lua", "checks/redis_test.lua",
+                                   "routes/ask_test.lua")):
         example = (ROOT / "examples" / file).read_text(encoding="utf-8")
         for part in block.split("\n\n"):
             assert part.startswith("-- ") or part.strip() in example, part

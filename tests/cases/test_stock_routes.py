@@ -133,6 +133,21 @@ def test_sni_and_garbage():
         assert routed.errors() == 0
 
 
+@pytest.mark.parametrize("name,options,word", [
+    ("sni", {}, "script sni needs the option 'pools'"),
+    ("sni", {"pools": {"x.example": 5}}, "must be the name of a pool"),
+    ("protocol", {"tls": "ap"}, "option 'tls' of script protocol names the pool 'ap'"),
+    ("protocol", {"wait": "0ms"}, "option 'wait' of script protocol is 0; write at least 1"),
+    ("rate-limit", {"rate": 0}, "option 'rate' of script rate-limit is 0"),
+    ("rate-limit", {"burst": 1.5}, "must be a whole number"),
+    ("rate-limit", {"par": "1s"}, "did you mean 'per'?"),
+])
+def test_bad_options_are_refused_at_their_place(name, options, word):
+    routed = Routed(name, options)
+    text = routed.balancer.ended(code=1)
+    assert word in text and "alacrity.yaml:" in text
+
+
 def test_a_pool_that_there_is_not_is_a_mistake_in_the_configuration():
     with Routed("sni", SNI) as routed:
         routed.config["listeners"]["web"]["route"]["with"] = {"pools": {"c.example": "nowhere"}}
