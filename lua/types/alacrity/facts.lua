@@ -1,0 +1,300 @@
+---@meta _
+
+--- # Facts
+---
+--- What `alacrity.facts()` answers: the source of the stats page. Names ending in `_total` only grow, `_ms`
+--- are milliseconds (those of a moment: since 1970), `_bytes` bytes. Numbers are exact below 2^53. Fields
+--- are added, never renamed.
+
+--- All of it.
+---
+--- In: checks, services
+---@class alacrity.Facts
+--- Of the program.
+---@field version string
+--- The number of the configuration in force.
+---@field configuration integer
+--- When these facts were taken.
+---@field now_ms integer
+---@field uptime_ms integer
+--- Is it ending, and takes no new sessions?
+---@field draining boolean
+--- Has it shown that it can stop scripts that do not end?
+---@field watchdog boolean
+---@field reloads_total integer
+---@field reloads_failed_total integer
+--- Lines that found the log's queue full.
+---@field log_dropped_total integer
+--- Lines of scripts beyond what they may write.
+---@field log_suppressed_total integer
+--- In document order.
+---@field listeners alacrity.Facts.Listener[]
+--- In document order.
+---@field pools alacrity.Facts.Pool[]
+---@field workers alacrity.Facts.Worker[]
+--- First the policies, one for each pool, then what runs on control.
+---@field scripts alacrity.Facts.Script[]
+--- Entries in use.
+---@field arena alacrity.Facts.Arena
+---@field shared alacrity.Facts.Shared
+---@field script_metrics alacrity.Facts.Metric[]
+
+--- A listener. It has a `pool` or a `service`.
+---
+--- In: checks, services
+---@class alacrity.Facts.Listener
+---@field name string
+--- Addresses, as configured.
+---@field bind string[]
+---@field pool? string
+---@field service? string
+--- 0 = no limit.
+---@field max_sessions integer
+---@field sessions_active integer
+---@field sessions_total integer
+--- From clients.
+---@field bytes_in_total integer
+--- To clients.
+---@field bytes_out_total integer
+--- How many sessions ended, by reason; refused ones are among them.
+---@field ended alacrity.Facts.Ended
+
+--- Why sessions ended.
+---
+--- In: checks, services
+---@class alacrity.Facts.Ended
+--- Both sides closed in order.
+---@field done integer
+---@field client_reset integer
+---@field backend_reset integer
+---@field idle_timeout integer
+---@field session_timeout integer
+--- No backend could be connected to.
+---@field connect_failed integer
+--- Nobody could take it, or the policy said nobody should.
+---@field no_backend integer
+--- There were too many.
+---@field limit integer
+---@field out_of_descriptors integer
+---@field out_of_memory integer
+--- It was still open when the balancer had to end.
+---@field drain integer
+--- By an administrator.
+---@field killed integer
+
+--- A pool.
+---
+--- In: checks, services
+---@class alacrity.Facts.Pool
+---@field name string
+--- The script in force, by name.
+---@field policy string
+--- What takes over when it fails.
+---@field fallback string
+--- Absent: there is none.
+---@field check? string
+--- Where the balancer stands; absent: not said.
+---@field zone? string
+--- The setting.
+---@field retries integer
+---@field sessions_active integer
+---@field sessions_total integer
+---@field bytes_in_total integer
+---@field bytes_out_total integer
+---@field retries_total integer
+--- How often the policy was asked.
+---@field picks_total integer
+---@field policy_errors_total integer
+--- Answers that were no backend on offer.
+---@field policy_bad_answers_total integer
+---@field policy_nil_total integer
+--- How often it had to be stopped.
+---@field policy_overruns_total integer
+--- Picks while its state was made anew.
+---@field policy_resting_total integer
+--- Picks while it was out.
+---@field policy_out_total integer
+--- Workers on which it is out, as it was stopped too often.
+---@field policy_out_workers integer
+---@field fallbacks_total integer
+---@field no_backend_total integer
+---@field backends_eligible integer
+---@field versions alacrity.Facts.Versions
+--- How a shadow compares; absent: there is none.
+---@field shadow? alacrity.Facts.Shadow
+--- In document order.
+---@field backends alacrity.Facts.Backend[]
+
+--- Versions of a pool's policy.
+---
+--- In: checks, services
+---@class alacrity.Facts.Versions
+---@field current alacrity.Facts.Version
+---@field previous? alacrity.Facts.Version
+--- Instead of `previous`, when it was left because it failed.
+---@field failed? alacrity.Facts.Version
+---@field shadow? alacrity.Facts.Version
+
+--- A version of a policy.
+---
+--- In: checks, services
+---@class alacrity.Facts.Version
+--- From 1, in each pool.
+---@field number integer
+---@field name string
+--- Absent: stock.
+---@field path? string
+--- `configuration`, `swap`, ...
+---@field origin string
+---@field since_ms integer
+
+--- A shadow beside the policy in force.
+---
+--- In: checks, services
+---@class alacrity.Facts.Shadow
+---@field asked_total integer
+---@field agreed_total integer
+--- It had no answer.
+---@field failed_total integer
+--- Time its picks took, in nanoseconds.
+---@field shadow_ns_total integer
+--- Time the same picks took in the current policy.
+---@field current_ns_total integer
+--- One session of so many.
+---@field sample integer
+
+--- A backend.
+---
+--- In: checks, services
+---@class alacrity.Facts.Backend
+---@field name string
+---@field address string
+--- As written: a name that was resolved, perhaps.
+---@field configured_address string
+---@field state "starting"|"up"|"suspect"|"down"|"drain"|"maint"|"gone"
+--- What an administrator said.
+---@field admin "ready"|"drain"|"maint"
+--- Can it take sessions?
+---@field eligible boolean
+---@field weight integer
+---@field configured_weight integer
+--- 0 = no limit.
+---@field max_sessions integer
+--- Absent: it has none.
+---@field zone? string
+---@field tags string[]
+--- Sessions open or being dialled.
+---@field active integer
+---@field sessions_total integer
+---@field bytes_in_total integer
+---@field bytes_out_total integer
+---@field picks_total integer
+--- How often the shadow would have chosen it.
+---@field shadow_picks_total integer
+---@field connect_failures_total integer
+--- Part of the failures.
+---@field connect_timeouts_total integer
+---@field resets_total integer
+--- Average time to connect; 0 = none yet.
+---@field connect_ms number
+---@field checks_total integer
+---@field checks_failed_total integer
+--- How often it went down.
+---@field downs_total integer
+--- Of the last change of state; 0 = none.
+---@field changed_ms integer
+--- What the last check said.
+---@field reason string
+
+--- A worker.
+---
+--- In: checks, services
+---@class alacrity.Facts.Worker
+---@field index integer
+--- Open ones.
+---@field sessions integer
+---@field lua_memory_bytes integer
+--- Since it last turned; about a second is usual.
+---@field heartbeat_age_ms integer
+
+--- A script. Policies run on the workers: of them, what is told is what their pool counts.
+---
+--- In: checks, services
+---@class alacrity.Facts.Script
+---@field kind string
+---@field name string
+--- Absent: stock.
+---@field path? string
+--- The configuration it was built for.
+---@field version integer
+---@field calls_total integer
+---@field errors_total integer
+---@field overruns_total integer
+---@field state "running"|"rebuilding"|"out"
+--- Of a policy: of all workers' states; stock policies share one.
+---@field memory_bytes integer
+--- Empty for policies: the log has it.
+---@field last_error string
+--- Of a policy.
+---@field pool? string
+--- Of a policy.
+---@field bad_answers_total? integer
+--- Of a policy.
+---@field nil_answers_total? integer
+--- Of a policy.
+---@field fallbacks_total? integer
+
+--- Entries of the arena in use.
+---
+--- In: checks, services
+---@class alacrity.Facts.Arena
+--- Of backends.
+---@field slots integer
+---@field pools integer
+---@field listeners integer
+
+--- The shared dictionaries.
+---
+--- In: checks, services
+---@class alacrity.Facts.Shared
+---@field entries integer
+---@field bytes integer
+---@field limit_bytes integer
+--- Entries that had to make room.
+---@field evictions_total integer
+---@field dictionaries alacrity.Facts.Dictionary[]
+
+--- One of them.
+---
+--- In: checks, services
+---@class alacrity.Facts.Dictionary
+---@field name string
+---@field entries integer
+
+--- A series that scripts count: `value`, or the last three of a histogram.
+---
+--- In: checks, services
+---@class alacrity.Facts.Metric
+---@field name string
+---@field kind "counter"|"gauge"|"histogram"
+---@field help string
+---@field labels alacrity.Facts.Label[]
+---@field value? number
+--- Cumulative.
+---@field buckets? alacrity.Facts.Bucket[]
+---@field count? number
+---@field sum? number
+
+--- A label.
+---
+--- In: checks, services
+---@class alacrity.Facts.Label
+---@field name string
+---@field value string
+
+--- A bucket: how many values were at most `le`.
+---
+--- In: checks, services
+---@class alacrity.Facts.Bucket
+---@field le number
+---@field count number
