@@ -170,6 +170,7 @@ def test_a_version_that_fails_goes_away_by_itself(body, why):
                    "it returns to version 1")
         line = json.loads(balancer.wait_line('"event":"rollback"'))
         assert why in line["message"] and line["pool"] == "app"
+        assert body in balancer.admin("script", "show", "app", "failed", plain=True)
         before = balancer.pool()["fallbacks_total"]
         assert {ask(port) for _ in range(10)} == {b"a\n"}
         assert balancer.pool()["fallbacks_total"] == before
@@ -341,6 +342,8 @@ def test_what_failed_is_not_rolled_back_to():
         script(balancer, "swap", "app", "fails.lua")
         eventually(lambda: ask(port) and roles(balancer) == {"current": 1, "failed": 2})
         assert "a version that failed" in script(balancer, "rollback", "app", ok=False)
+        line = json.loads(balancer.wait_line("a version that failed"))
+        assert line["message"] == line["message"].strip()
         assert roles(balancer) == {"current": 1, "failed": 2}
         script(balancer, "swap", "app", "two.lua")
         assert roles(balancer) == {"current": 3, "previous": 1}

@@ -203,7 +203,7 @@
 ---@field downs_total integer
 --- Of the last change of state; 0 = none.
 ---@field changed_ms integer
---- What the last check said.
+--- Why its state became what it is; while it is down, what the last check said.
 ---@field reason string
 
 --- A worker.
