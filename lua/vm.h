@@ -75,8 +75,8 @@ struct vm {
     struct log_limiter log_limiter;  /* of what its scripts write */
     struct acting acting;            /* right now, or last */
     struct collection collection;
-    struct list timers;              /* timers.c's */
-    double last_timer;               /* id */
+    struct list timers; /* timers.c's */
+    double last_timer;  /* id */
     uint64_t calls, errors;
     char last_error[256];
 };
@@ -192,5 +192,6 @@ void vm_set_module(struct vm *vm, const char *name);
 void vm_push_backend(struct vm *vm, lua_State *lua, const struct alacrity_backend *backend);
 void vm_push_pool(struct vm *vm, lua_State *lua, const struct alacrity_pool *pool);
 void vm_push_ctx(struct vm *vm, lua_State *lua, const struct alacrity_ctx *ctx);
+void vm_push_closed(struct vm *vm, lua_State *lua, const struct alacrity_closed *closed);
 
 #endif
