@@ -97,6 +97,14 @@ function policy:pick(ctx, pool) end
 ---@return table? carry plain data: no functions or metatables; at most 1 MiB encoded
 function policy:snapshot() end
 
+--- How did a session end that this version, or one before it, was asked about? Called on the worker for
+--- each, whether it was relayed or never reached a backend, with the CPU budget `lua.pick_budget`. It
+--- cannot wait, and `closed` must not be kept. May be left out. It is tried once before the version goes
+--- live (`closed.listener` is `trial` then). A shadow is not told, nor a script whose state is being made
+--- anew.
+---@param closed alacrity.Closed
+function policy:on_close(closed) end
+
 --- What the file of a check returns. Differs from a policy's in `kind`, and in what `new` returns.
 ---
 --- In: checks

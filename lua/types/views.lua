@@ -34,6 +34,52 @@
 ---@field last_failure? string
 --- The same as the system's number; 0 on the first.
 ---@field last_failure_code integer
+local ctx = {}
+
+--- What the session keeps under this name.
+---@param key string
+---@return string|number|boolean|nil value
+function ctx:get(key) end
+
+--- Has the session keep a value. Later picks of the session see it, whatever version is asked; so do
+--- `on_close`, and the session's line in the log (as `ctx.NAME`). A session keeps at most 16. What a shadow
+--- or a trial sets is not kept. What does not fit is an error.
+---@param key string up to 32 letters, digits and `_`, a letter first
+---@param content string|number|boolean|nil a string of up to 256 bytes; nil removes it
+function ctx:set(key, content) end
+
+--- How a session ended. Valid only during `on_close`.
+---
+--- In: policies
+---@class alacrity.Closed
+--- As in `ctx`.
+---@field client string
+--- As in `ctx`.
+---@field client_hash integer
+--- As in `ctx`.
+---@field client_port integer
+--- As in `ctx`.
+---@field listener string
+--- It was connected to; nil: to none.
+---@field backend? alacrity.Backend
+--- `done`, `client_reset`, `idle_timeout`, ...: the names of [`alacrity.Facts.Ended`](#alacrityfactsended).
+---@field reason string
+--- The number behind `reason`.
+---@field reason_code integer
+--- Backends that were dialled.
+---@field attempts integer
+--- Milliseconds since it was accepted.
+---@field duration_ms number
+--- From the client.
+---@field bytes_in number
+--- To the client.
+---@field bytes_out number
+local closed = {}
+
+--- What the session keeps under this name.
+---@param key string
+---@return string|number|boolean|nil value
+function closed:get(key) end
 
 --- The backends that can take this session, in the order of the configuration: those that are up (or
 --- not checked yet), neither drained nor full, and not tried before by this session.

@@ -23,6 +23,7 @@ ARGUMENTS = {
     "pool:find": ["pool[1].id"], "pool:min": ["score"], "pool:p2c": ["score"],
     "pool:tagged": ["'blue'"], "pool:untagged": ["'red'"], "pool:near": [], "pool:far": [],
     "backend:has_tag": ["'blue'"],
+    "ctx:get": ["'kept'"], "ctx:set": ["'other'", "1"], "closed:get": ["'kept'"],
     "log.debug": ["'said'"], "log.info": ["{message = 'said', a = 1}"], "log.warning": ["'said'"],
     "log.error": ["'said'"],
     "alacrity.now": [], "alacrity.hash": ["'x'"], "alacrity.rotation": [],
@@ -54,7 +55,7 @@ ARGUMENTS = {
     "pool:set": ["'a'", "{active = 1}"], "pool:get": ["'a'"], "pool:add": ["another()"],
     "pool:remove": ["another_gone()"],
     "policy:pick": ["{client = '192.0.2.7'}"], "policy:spread": ["10", "{listener = 'web'}"],
-    "check:run": ["{server = 'closed'}"],
+    "policy:close": ["{backend = 'a'}"], "check:run": ["{server = 'closed'}"],
 }
 # Called where a script is constructed; else they raise.
 IN_NEW = {"alacrity.counter", "alacrity.gauge", "alacrity.histogram"}
@@ -160,7 +161,7 @@ return probe.asked({{ api = 1, kind = "policy", name = "probe", options = option
   local tell = note
   {NEW}
   {calls("policies", LIBRARY, IN_NEW)}
-  local done = false
+  local done, closed_seen = false, false
   local function score(backend) return backend.active end
   local function look(ctx, pool)
     local tell, backend = probe.teller("policies"), pool[1]
@@ -168,11 +169,13 @@ return probe.asked({{ api = 1, kind = "policy", name = "probe", options = option
     {LOOK}
     {LOOK_AT_COUNTING}
     tell("options " .. tostring(cfg.given))
+    ctx:set("kept", 1)
     probe.members(tell, "alacrity.Context", ctx)
     probe.members(tell, "alacrity.Pool", pool)
     probe.members(tell, "alacrity.AllBackends", pool.all)
     probe.members(tell, "alacrity.Backend", backend)
-    {calls("policies", LIBRARY | COUNTING | {"pool": "pool", "backend": "backend"}, SERVING)}
+    {calls("policies", LIBRARY | COUNTING | {"pool": "pool", "backend": "backend", "ctx": "ctx"},
+           SERVING)}
     probe.tell_asked(tell, "alacrity.PolicyScript", module_asked)
     tell("done")
   end
@@ -183,6 +186,14 @@ return probe.asked({{ api = 1, kind = "policy", name = "probe", options = option
         look(ctx, pool)
       end
       return pool[1] -- the one that refuses comes first
+    end,
+    on_close = function(self, closed)
+      if not done or closed_seen then return end
+      closed_seen = true
+      local tell = probe.teller("policies")
+      probe.members(tell, "alacrity.Closed", closed)
+      {calls("policies", {"closed": "closed"}, SERVING)}
+      tell("closed done")
     end,
     snapshot = function(self)
       local tell = probe.teller("policies")
@@ -279,7 +290,7 @@ test.case("look", function()
   local pool, added = test.pool {{ "a", "b" }}, 0
   local function another() added = added + 1 return "n" .. added end
   local function another_gone() local name = another() pool:add(name) return name end
-  local policy, check = test.policy("least-conn"), test.check("tcp")
+  local policy, check = test.policy("./hears.lua"), test.check("tcp")
   local facts = pool:get("a")
   probe.members(tell, "alacrity.test.Pool", pool)
   probe.members(tell, "alacrity.test.Policy", policy)
@@ -301,6 +312,9 @@ test.case("look", function()
   accepted("alacrity.test.Backend", "a backend has no '%s'", function(word) pool:set("a", {{ [word] = {{}} }}) end)
   accepted("alacrity.test.Session", "a session has no '%s'", function(word)
     policy:pick {{ [word] = "-" , tried = {{ "nobody" }} }}
+  end)
+  accepted("alacrity.test.Closed", "what ended has no '%s'", function(word)
+    policy:close {{ [word] = "-", backend = "nobody" }}
   end)
   accepted("alacrity.test.Run", "a run has no '%s'", function(word)
     check:run {{ [word] = "-", timeout = -1 }}
@@ -361,6 +375,7 @@ def look():
         ask(web)
         get("/look")
         eventually(lambda: "\nchecks done" in get("/lines"), "the check has looked")
+        eventually(lambda: "\npolicies closed done" in get("/lines"), "the session has ended")
         balancer.admin("script", "swap", "app", "least-conn", plain=True)
         balancer.admin("script", "shadow", "app", "first", plain=True)
         balancer.admin("script", "swap", "other", balancer.folder / "bad.lua", plain=True)
@@ -372,7 +387,15 @@ def look():
         return get("/lines").splitlines(), json.loads(get("/facts"))
 
 
+HEARS = """
+return { api = 1, kind = "policy", name = "hears", new = function()
+  return { pick = function(self, ctx, pool) return pool:least() end, on_close = function() end }
+end }
+"""
+
+
 def look_from_a_test(folder):
+    (folder / "hears.lua").write_text(HEARS, encoding="utf-8")
     (folder / "words.lua").write_text(words(), encoding="utf-8")
     probe = (ROOT / "tests/lua/api_probe.lua").read_text(encoding="utf-8")
     (folder / "probe.lua").write_text(probe, encoding="utf-8")

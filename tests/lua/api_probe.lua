@@ -8,7 +8,7 @@ local words = require "words"
 local probe = {}
 
 local VIEWS = { backend = "alacrity.Backend", pool = "alacrity.Pool", ["all of pool"] = "alacrity.AllBackends",
-  ctx = "alacrity.Context", counter = "alacrity.Counter", gauge = "alacrity.Gauge",
+  ctx = "alacrity.Context", closed = "alacrity.Closed", counter = "alacrity.Counter", gauge = "alacrity.Gauge",
   histogram = "alacrity.Histogram", ["shared dictionary"] = "alacrity.Dictionary" }
 
 --- The type of a value, as it is written in an annotation.

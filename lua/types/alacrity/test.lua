@@ -152,6 +152,35 @@ function policy:pick(session) end
 ---@return integer nobody how often none was
 function policy:spread(times, session) end
 
+--- Tells its `on_close` that a session ended. That it has none, or fails, is an error.
+---@param closed? alacrity.test.Closed
+function policy:close(closed) end
+
+--- What ended. What is left out is as in `()`.
+---
+--- In: tests
+---@class alacrity.test.Closed
+--- (`"192.0.2.1"`.)
+---@field client? string
+--- (40000.)
+---@field port? integer
+--- (`"test"`.)
+---@field listener? string
+--- (None.) The name of the one it was connected to.
+---@field backend? string
+--- (`"done"`, or `"no_backend"` without a backend.)
+---@field reason? string
+--- (1, or 0 without a backend.)
+---@field attempts? integer
+--- (0.)
+---@field duration_ms? number
+--- (0.)
+---@field bytes_in? number
+--- (0.)
+---@field bytes_out? number
+--- (None.) What the session keeps.
+---@field values? table
+
 --- The session a policy is asked about. What is left out is as in `()`.
 ---
 --- In: tests
@@ -168,6 +197,8 @@ function policy:spread(times, session) end
 ---@field attempt? integer
 --- (`"refused"` if any was tried.) A word of `ctx.last_failure`.
 ---@field last_failure? string
+--- (None.) What it keeps, for `ctx:get`; after the pick it is what the session keeps then.
+---@field values? table
 
 --- What `test.check` makes.
 ---
