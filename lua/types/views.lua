@@ -44,7 +44,7 @@ function ctx:get(key) end
 --- Has the session keep a value. Later picks of the session see it, whatever version is asked; so do
 --- `on_close`, and the session's line in the log (as `ctx.NAME`). A session keeps at most 16. What a shadow
 --- or a trial sets is not kept. What does not fit is an error.
----@param key string up to 32 letters, digits and `_`, a letter first
+---@param key string up to 32 letters, digits and `_`, no digit first
 ---@param content string|number|boolean|nil a string of up to 256 bytes; nil removes it
 function ctx:set(key, content) end
 
