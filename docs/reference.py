@@ -200,7 +200,8 @@ def print_function(function, level):
 
 
 def print_class(item):
-    lines = [f"### `{item.name}`", "", examples_marked(item.text), "", f"*{sentence(item.where)}*", ""]
+    lines = [f"### `{item.name}`", "", examples_marked(item.text), ""]
+    lines += [f"*{sentence(item.where)}*", ""]
     named_fields = [field for field in item.fields if not field.name.startswith("[")]
     if named_fields:
         lines += ["| field | type | |", "|---|---|---|"]

@@ -2,20 +2,21 @@
 
 --- # The library
 ---
---- `local alacrity = require "alacrity"`. Every script gets a copy of its own: what it changes in it, it
---- changes for itself. Require it at the top of the script.
+--- `local alacrity = require "alacrity"`. Every script gets a copy of its own: what it changes in
+--- it, it changes for itself. Require it at the top of the script.
 
 --- What scripts of every kind have.
 ---
 --- In: everywhere
 ---@class alacrity
+--- Writes to the log.
 ---@field log alacrity.Log
 local alacrity = {}
 
 --- Writes to the balancer's log. A line is a text (anything else is shown as `tostring` does), or a
---- table: its `message`, and up to 16 further fields of strings, numbers or booleans. What does not fit is cut, and shows it
---- ([library.md](library.md#alacritylog-what-a-script-says)). At most 100 lines a second of a state;
---- those left out are counted.
+--- table: its `message`, and up to 16 further fields of strings, numbers or booleans. What does not
+--- fit is cut, and shows it ([library.md](library.md#alacritylog-what-a-script-says)). At most 100
+--- lines a second of a state; those left out are counted.
 ---
 --- ```lua
 --- alacrity.log.info("hello")
@@ -42,8 +43,8 @@ function log.warning(line) end
 ---@param line any
 function log.error(line) end
 
---- Seconds of a clock that never jumps; only differences mean something. In tests and simulations it is
---- the virtual clock.
+--- Seconds of a clock that never jumps; only differences mean something. In tests and simulations
+--- it is the virtual clock.
 ---@return number seconds
 function alacrity.now() end
 
@@ -65,9 +66,10 @@ function alacrity.rotation() end
 --- In: everywhere
 ---@class alacrity.Rotation
 
---- Calls `what()` again and again, `seconds` after the turn before has ended; the first time after as
---- long. To be called in `new` or later; what `new` makes begins when the version is live. A timer ends with the instance that made it. In a policy a turn runs on the worker and
---- cannot wait; in checks and services it is a coroutine that may. An instance has at most 64 timers. In
+--- Calls `what()` again and again, `seconds` after the turn before has ended; the first time after
+--- as long. To be called in `new` or later; what `new` makes begins when the version is live. A
+--- timer ends with the instance that made it. In a policy a turn runs on the worker and cannot
+--- wait; in checks and services it is a coroutine that may. An instance has at most 64 timers. In
 --- files of tests it is an error; so it is at the top of a script.
 --- [More](library.md#alacrityevery-after-spawn-what-a-script-does-later).
 ---
@@ -91,15 +93,16 @@ function alacrity.after(seconds, what) end
 ---@param what fun()
 function alacrity.spawn(what) end
 
---- The dictionary of that name: one for the whole process, seen by all workers, checks and services. It
---- survives reloads, and ends with the process. May be opened anywhere, also at the top of a script.
+--- The dictionary of that name: one for the whole process, seen by all workers, checks and
+--- services. It survives reloads, and ends with the process. May be opened anywhere, also at the
+--- top of a script.
 ---@param name string 1 to 63 bytes; 256 names at most
 ---@return alacrity.Dictionary
 function alacrity.shared(name) end
 
---- A number that only grows, shown as `alacrity_script_NAME_total`. To be made at the top of the script or
---- in `new`, else (and in files of tests) it is an error; the same name and labels are the same series in
---- every script.
+--- A number that only grows, shown as `alacrity_script_NAME_total`. To be made at the top of the
+--- script or in `new`, else (and in files of tests) it is an error; the same name and labels are
+--- the same series in every script.
 ---
 --- In: policies, checks, services
 ---@param name string `a-z`, `0-9`, `_`, at most 63 bytes
@@ -117,7 +120,8 @@ function alacrity.counter(name, help, labels) end
 ---@return alacrity.Gauge
 function alacrity.gauge(name, help, labels) end
 
---- How values spread, shown as `alacrity_script_NAME_bucket`, `_sum` and `_count`. Made like a counter.
+--- How values spread, shown as `alacrity_script_NAME_bucket`, `_sum` and `_count`. Made like a
+--- counter.
 ---
 --- In: policies, checks, services
 ---@param name string
@@ -127,19 +131,20 @@ function alacrity.gauge(name, help, labels) end
 ---@return alacrity.Histogram
 function alacrity.histogram(name, buckets, help, labels) end
 
---- Everything the process knows of itself: a plain table, new on each call. In checks too; only while
---- something serves: at the top of a script, in `new` and in files of tests it is an error.
+--- Everything the process knows of itself: a plain table, new on each call. In checks too; only
+--- while something serves: at the top of a script, in `new` and in files of tests it is an error.
 ---
 --- In: checks, services
 ---@return alacrity.Facts
 function alacrity.facts() end
 
---- A dictionary that all workers and control see. Keys are strings of at most 250 bytes or numbers (`1`
---- and `"1"` are two keys); values are numbers, booleans, or strings of at most 64 KiB. Anything else is an
---- error. When memory (`lua.shared`) is full, what was not used for the longest time goes.
+--- A dictionary that all workers and control see. Keys are strings of at most 250 bytes or numbers
+--- (`1` and `"1"` are two keys); values are numbers, booleans, or strings of at most 64 KiB.
+--- Anything else is an error. When memory (`lua.shared`) is full, what was not used for the longest
+--- time goes.
 ---
---- While a script is loaded or constructed it can read, not change. In a trial pick and in a shadow,
---- changes are answered as if made, and are not.
+--- While a script is loaded or constructed it can read, not change. In a trial pick and in a
+--- shadow, changes are answered as if made, and are not.
 ---
 --- ```lua
 --- local sessions = alacrity.shared("sessions by client")
@@ -171,8 +176,8 @@ function dictionary:set(key, value, ttl) end
 ---@return boolean added
 function dictionary:add(key, value, ttl) end
 
---- Adds to a number, in one step over all workers. Where there is none it begins at `initial`, and only
---- then `ttl` counts. That there is something else than a number is an error.
+--- Adds to a number, in one step over all workers. Where there is none it begins at `initial`, and
+--- only then `ttl` counts. That there is something else than a number is an error.
 ---@param key string|number
 ---@param by? number 1
 ---@param initial? number 0
@@ -194,8 +199,8 @@ function dictionary:ttl(key) end
 ---@return integer
 function dictionary:count() end
 
---- Counts while the script serves: while it is loaded or constructed that is an error; in a trial or as a
---- shadow nothing is counted. Every thread counts for itself, what is shown is the sum.
+--- Counts while the script serves: while it is loaded or constructed that is an error; in a trial
+--- or as a shadow nothing is counted. Every thread counts for itself, what is shown is the sum.
 ---
 --- In: policies, checks, services
 ---@class alacrity.Counter

@@ -2,9 +2,10 @@
 
 --- # Globals
 ---
---- The language is Lua 5.1 as LuaJIT speaks it. Every script has globals and copies of the libraries of
---- its own. What could reach the machine is not there: no `io`, `debug`, `package`, `ffi` or `jit`, no
---- `dofile`, `loadfile`, `collectgarbage`, `getfenv`, `setfenv`, `newproxy` ([sandbox.md](sandbox.md)).
+--- The language is Lua 5.1 as LuaJIT speaks it. Every script has globals and copies of the
+--- libraries of its own. What could reach the machine is not there: no `io`, `debug`, `package`,
+--- `ffi` or `jit`, no `dofile`, `loadfile`, `collectgarbage`, `getfenv`, `setfenv`, `newproxy`
+--- ([sandbox.md](sandbox.md)).
 ---
 --- These are as everywhere:
 ---
@@ -23,8 +24,9 @@
 function print(...) end
 
 --- The library (`alacrity`, `alacrity.net`, ...), or a file in the folders of `lua: {path: [...]}`:
---- `require "my.module"` is `my/module.lua` there. At the top of the script or in `new`: later only what
---- was loaded by then, as a pick never waits for a disk. A module is loaded anew for each script.
+--- `require "my.module"` is `my/module.lua` there. At the top of the script or in `new`: later only
+--- what was loaded by then, as a pick never waits for a disk. A module is loaded anew for each
+--- script.
 ---
 --- In: everywhere
 ---@param name string letters, digits, `_`, `-`, and single dots

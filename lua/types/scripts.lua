@@ -3,14 +3,14 @@
 --- # Scripts
 ---
 --- A script is a Lua file that returns one table. Its `kind` says what it decides: a *policy* picks
---- backends, a *check* asks whether a backend is well, a *service* answers HTTP requests. The balancer
---- makes *instances* of it with `new`, and calls their methods.
+--- backends, a *check* asks whether a backend is well, a *service* answers HTTP requests. The
+--- balancer makes *instances* of it with `new`, and calls their methods.
 ---
 --- Kinds to come (`route`, `discovery`) will have their section here.
 
 --- What an option may look like that stands under `with:` in a configuration. Mistakes in the
---- configuration are reported at their place; `new` gets complete, checked values. Tables and values
---- are read as they stand: metatables do not count here.
+--- configuration are reported at their place; `new` gets complete, checked values. Tables and
+--- values are read as they stand: metatables do not count here.
 ---
 --- ```lua
 --- options = {
@@ -23,9 +23,11 @@
 ---
 --- In: policies, checks, services
 ---@class alacrity.Option
---- What the value must be. A `duration` is written `250ms`, `2s`, `5m`; the script gets milliseconds. `any` takes every value there is in YAML.
+--- What the value must be. A `duration` is written `250ms`, `2s`, `5m`; the script gets
+--- milliseconds. `any` takes every value there is in YAML.
 ---@field type "string"|"number"|"integer"|"boolean"|"duration"|"list"|"map"|"any"
---- The value when nothing is given; without it the option is nil then. Every instance gets a copy of its own. That of a duration may be written as text, `"250ms"`.
+--- The value when nothing is given; without it the option is nil then. Every instance gets a copy
+--- of its own. That of a duration may be written as text, `"250ms"`.
 ---@field default? any
 --- True: it must be given.
 ---@field required? boolean
@@ -64,12 +66,17 @@
 ---@class alacrity.PolicyScript
 --- The version of this interface: 1.
 ---@field api 1
+--- Says what it is.
 ---@field kind "policy"
---- Whatever you like to call it. What `snapshot` returns is only given to a script of the same name.
+--- Whatever you like to call it. What `snapshot` returns is only given to a script of the same
+--- name.
 ---@field name string
 --- Its options, by their names.
 ---@field options? table<string, alacrity.Option>
---- Makes the instance for one pool on one worker: `cfg` are the options, `carry` what the `snapshot` of the version before returned on this worker, or nil. Runs on the builder, off the path of traffic, with the CPU budget `lua.budget`; an error refuses the configuration. Shared dictionaries can be read here, but not changed.
+--- Makes the instance for one pool on one worker: `cfg` are the options, `carry` what the
+--- `snapshot` of the version before returned on this worker, or nil. Runs on the builder, off the
+--- path of traffic, with the CPU budget `lua.budget`; an error refuses the configuration. Shared
+--- dictionaries can be read here, but not changed.
 ---@field new fun(cfg: table, carry?: table): alacrity.Policy
 
 --- An instance of a policy: a table with these methods, as `new` returns it. It belongs to one pool
@@ -80,10 +87,11 @@
 local policy = {}
 
 --- Which backend gets this session? Asked once for every session, and again for every retry, with
---- the CPU budget `lua.pick_budget`. It may not wait, and must not keep `ctx`, nor a part of the pool.
+--- the CPU budget `lua.pick_budget`. It may not wait, and must not keep `ctx`, nor a part of the
+--- pool.
 ---
---- An error, a backend that is not on offer, or nil sends the session to the pool's `fallback`, and is
---- counted. `nil, reason` is how a policy says that nobody should get the session: with
+--- An error, a backend that is not on offer, or nil sends the session to the pool's `fallback`, and
+--- is counted. `nil, reason` is how a policy says that nobody should get the session: with
 --- `fallback: reject` it is closed.
 ---@param ctx alacrity.Context the session
 ---@param pool alacrity.Pool the backends that can take it; may be empty
@@ -91,17 +99,17 @@ local policy = {}
 ---@return string? reason why nobody, for people; up to 127 bytes are kept
 function policy:pick(ctx, pool) end
 
---- What the next version shall know; called on the worker when the policy is about to be replaced (by a
---- reload, a swap, a rollback). It reaches `new(cfg, carry)` of the next version on the same worker, if
---- both have the same `name`. May be left out.
+--- What the next version shall know; called on the worker when the policy is about to be replaced
+--- (by a reload, a swap, a rollback). It reaches `new(cfg, carry)` of the next version on the same
+--- worker, if both have the same `name`. May be left out.
 ---@return table? carry plain data: no functions or metatables; at most 1 MiB encoded
 function policy:snapshot() end
 
---- How did a session end that this version, or one before it, was asked about? Called on the worker for
---- each, whether it was relayed or never reached a backend, with the CPU budget `lua.pick_budget`. It
---- cannot wait, and `closed` must not be kept. May be left out. It is tried once before the version goes
---- live (`closed.listener` is `trial` then). A shadow is not told, nor a script whose state is being made
---- anew.
+--- How did a session end that this version, or one before it, was asked about? Called on the worker
+--- for each, whether it was relayed or never reached a backend, with the CPU budget
+--- `lua.pick_budget`. It cannot wait, and `closed` must not be kept. May be left out. It is tried
+--- once before the version goes live (`closed.listener` is `trial` then). A shadow is not told, nor
+--- a script whose state is being made anew.
 ---@param closed alacrity.Closed
 function policy:on_close(closed) end
 
@@ -109,9 +117,13 @@ function policy:on_close(closed) end
 ---
 --- In: checks
 ---@class alacrity.CheckScript
+--- The version of this interface: 1.
 ---@field api 1
+--- Says what it is.
 ---@field kind "check"
+--- Whatever you like to call it.
 ---@field name string
+--- Its options, by their names.
 ---@field options? table<string, alacrity.Option>
 --- Makes the instance for one pool. There is no carry: the second argument is nil.
 ---@field new fun(cfg: table): alacrity.Check
@@ -123,20 +135,25 @@ function policy:on_close(closed) end
 local check = {}
 
 --- Is this backend well? Run as a coroutine for each backend, every `interval`; it may wait in
---- [alacrity.net](#network). At the pool's `timeout` it is ended and has failed, and its sockets are
---- closed. An error keeps the backend's state and is counted.
+--- [alacrity.net](#network). At the pool's `timeout` it is ended and has failed, and its sockets
+--- are closed. An error keeps the backend's state and is counted.
 ---@param backend alacrity.Backend
 ---@return "up"|"down"|"drain" state `drain` takes it out at once, without waiting for `fall` failures
 ---@return string? info for people: shown as the reason, cut after 255 bytes
 function check:check(backend) end
 
---- What the file of a service returns. Differs from a policy's in `kind`, and in what `new` returns.
+--- What the file of a service returns. Differs from a policy's in `kind`, and in what `new`
+--- returns.
 ---
 --- In: services
 ---@class alacrity.ServiceScript
+--- The version of this interface: 1.
 ---@field api 1
+--- Says what it is.
 ---@field kind "service"
+--- Whatever you like to call it.
 ---@field name string
+--- Its options, by their names.
 ---@field options? table<string, alacrity.Option>
 --- Makes the instance for one listener. There is no carry: the second argument is nil.
 ---@field new fun(cfg: table): alacrity.Service
@@ -147,8 +164,8 @@ function check:check(backend) end
 ---@class alacrity.Service
 local service = {}
 
---- Answers one HTTP request. Run as a coroutine; it may wait in [alacrity.net](#network). An error, or
---- anything but the three values, is a 500 for the client and is counted.
+--- Answers one HTTP request. Run as a coroutine; it may wait in [alacrity.net](#network). An error,
+--- or anything but the three values, is a 500 for the client and is counted.
 ---
 --- ```lua
 --- serve = function(self, request)

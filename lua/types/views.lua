@@ -2,19 +2,19 @@
 
 --- # What a pick sees
 ---
---- Views of the balancer's own memory: reading a field is a machine load, nothing can be written, and
---- what is read is as it is at that moment, on any thread. A view costs nothing to hand over, so there is
---- no need to copy.
+--- Views of the balancer's own memory: reading a field is a machine load, nothing can be written,
+--- and what is read is as it is at that moment, on any thread. A view costs nothing to hand over,
+--- so there is no need to copy.
 ---
 --- Three things to know:
 ---
---- - `ctx` and parts of a pool (`pool:tagged(...)` and the like) are for the pick they were asked for in:
----   kept any longer they tell of other sessions, or of an earlier state. A backend may be kept, but is
----   another one when it has left the configuration. Use `backend.id` as a table key: two views of one
----   backend are equal (`==`), and yet different keys.
+--- - `ctx` and parts of a pool (`pool:tagged(...)` and the like) are for the pick they were asked
+---   for in: kept any longer they tell of other sessions, or of an earlier state. A backend may be
+---   kept, but is another one when it has left the configuration. Use `backend.id` as a table key:
+---   two views of one backend are equal (`==`), and yet different keys.
 --- - Selectors answer nil when nobody is on offer.
---- - LuaJIT compiles loops, not the making of functions: make score functions once, in `new`, never in
----   the pick ([what is fast](policies.md#what-is-fast)).
+--- - LuaJIT compiles loops, not the making of functions: make score functions once, in `new`, never
+---   in the pick ([what is fast](policies.md#what-is-fast)).
 
 --- The session a backend is picked for. Valid only during the pick.
 ---
@@ -30,7 +30,8 @@
 ---@field client_port integer
 --- The listener's name; `"trial"` in the trial pick.
 ---@field listener string
---- Why the attempt before failed: `refused`, `timeout`, `unreachable`, `reset`, `no socket`, `no port left`, `no descriptor left` or `error NUMBER`; nil on the first.
+--- Why the attempt before failed: `refused`, `timeout`, `unreachable`, `reset`, `no socket`, `no
+--- port left`, `no descriptor left` or `error NUMBER`; nil on the first.
 ---@field last_failure? string
 --- The same as the system's number; 0 on the first.
 ---@field last_failure_code integer
@@ -41,9 +42,9 @@ local ctx = {}
 ---@return string|number|boolean|nil value
 function ctx:get(key) end
 
---- Has the session keep a value. Later picks of the session see it, whatever version is asked; so do
---- `on_close`, and the session's line in the log (as `ctx.NAME`). A session keeps at most 16. What a shadow
---- or a trial sets is not kept. What does not fit is an error.
+--- Has the session keep a value. Later picks of the session see it, whatever version is asked; so
+--- do `on_close`, and the session's line in the log (as `ctx.NAME`). A session keeps at most 16.
+--- What a shadow or a trial sets is not kept. What does not fit is an error.
 ---@param key string up to 32 letters, digits and `_`, no digit first
 ---@param content string|number|boolean|nil a string of up to 256 bytes; nil removes it
 function ctx:set(key, content) end
@@ -62,7 +63,8 @@ function ctx:set(key, content) end
 ---@field listener string
 --- It was connected to; nil: to none.
 ---@field backend? alacrity.Backend
---- `done`, `client_reset`, `idle_timeout`, ...: the names of [`alacrity.Facts.Ended`](#alacrityfactsended).
+--- `done`, `client_reset`, `idle_timeout`, ...: the names of
+--- [`alacrity.Facts.Ended`](#alacrityfactsended).
 ---@field reason string
 --- The number behind `reason`.
 ---@field reason_code integer
@@ -81,11 +83,11 @@ local closed = {}
 ---@return string|number|boolean|nil value
 function closed:get(key) end
 
---- The backends that can take this session, in the order of the configuration: those that are up (or
---- not checked yet), neither drained nor full, and not tried before by this session.
+--- The backends that can take this session, in the order of the configuration: those that are up
+--- (or not checked yet), neither drained nor full, and not tried before by this session.
 ---
---- `#pool` is their number, `pool[i]` the i-th, from 1 (nil for any other index). There is no iterator:
---- write `for i = 1, #pool do local backend = pool[i] ... end`.
+--- `#pool` is their number, `pool[i]` the i-th, from 1 (nil for any other index). There is no
+--- iterator: write `for i = 1, #pool do local backend = pool[i] ... end`.
 ---
 --- In: policies
 ---@class alacrity.Pool
@@ -99,15 +101,17 @@ function closed:get(key) end
 ---@field name string
 --- The zone in which the balancer stands for this pool, `""` if that is not said.
 ---@field zone string
---- The number behind `zone`, as in `backend.zone_code`: quicker to compare than names. 0 if it is not said.
+--- The number behind `zone`, as in `backend.zone_code`: quicker to compare than names. 0 if it is
+--- not said.
 ---@field zone_code integer
---- Another number whenever the state, weight, zone or tags of any backend of the pool changed: for what is costly to find out. 0 in the trial.
+--- Another number whenever the state, weight, zone or tags of any backend of the pool changed: for
+--- what is costly to find out. 0 in the trial.
 ---@field generation integer
 local pool = {}
 
 --- The backend with the fewest active sessions for its weight; idle ones first, equal ones in turn.
---- Native. In pools of more than 16, that one has become *emptier* is noticed after at most 128 picks of
---- this worker.
+--- Native. In pools of more than 16, that one has become *emptier* is noticed after at most 128
+--- picks of this worker.
 ---@return alacrity.Backend?
 function pool:least() end
 
@@ -128,8 +132,8 @@ function pool:rotate(rotation) end
 ---@return alacrity.Backend?
 function pool:maglev(hash) end
 
---- The owner of the hash on a ketama-like ring. With a factor, a backend that has that many times its
---- fair share of all sessions is passed over, and the next on the ring gets them. Native.
+--- The owner of the hash on a ketama-like ring. With a factor, a backend that has that many times
+--- its fair share of all sessions is passed over, and the next on the ring gets them. Native.
 ---@param hash integer 0 to 2^32 - 1
 ---@param factor? number from 1 up; without it there is no bound
 ---@return alacrity.Backend?
@@ -140,8 +144,8 @@ function pool:ring(hash, factor) end
 ---@return alacrity.Backend?
 function pool:find(id) end
 
---- The one with the lowest score; of equal ones any, with the same chance. A score of `0/0` (NaN) leaves
---- a backend out.
+--- The one with the lowest score; of equal ones any, with the same chance. A score of `0/0` (NaN)
+--- leaves a backend out.
 ---
 --- ```lua
 --- new = function()
@@ -153,14 +157,15 @@ function pool:find(id) end
 ---@return alacrity.Backend?
 function pool:min(score) end
 
---- Two different ones are drawn at random, and the one with the lower score is the answer. The cost does
---- not grow with the pool.
+--- Two different ones are drawn at random, and the one with the lower score is the answer. The cost
+--- does not grow with the pool.
 ---@param score fun(backend: alacrity.Backend): number made once, in `new`
 ---@return alacrity.Backend?
 function pool:p2c(score) end
 
---- The part with this tag: a pool itself, with all of these methods, for this pick. It costs little: it
---- is kept until a state changes. Parts are made of the whole pool, not of parts: that is an error. Native.
+--- The part with this tag: a pool itself, with all of these methods, for this pick. It costs
+--- little: it is kept until a state changes. Parts are made of the whole pool, not of parts: that
+--- is an error. Native.
 ---@param tag string a tag that no backend has gives an empty part
 ---@return alacrity.Pool
 function pool:tagged(tag) end
@@ -178,8 +183,8 @@ function pool:near() end
 ---@return alacrity.Pool
 function pool:far() end
 
---- Every backend of a pool whatever its state: `#pool.all`, `pool.all[i]`. That of a part is still that of
---- the whole. To answer one that cannot take the session is a bad answer.
+--- Every backend of a pool whatever its state: `#pool.all`, `pool.all[i]`. That of a part is still
+--- that of the whole. To answer one that cannot take the session is a bad answer.
 ---
 --- In: policies
 ---@class alacrity.AllBackends

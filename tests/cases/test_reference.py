@@ -86,6 +86,8 @@ def test_the_annotations_are_lua_and_none_is_forgotten():
 def test_everything_says_what_it_means_and_where_it_is():
     for item in CLASSES.values():
         assert item.text and item.where, item.place
+        for field in item.fields:
+            assert field.text or field.name.startswith("["), f"{item.place}: {field.name}"
     for function in FUNCTIONS:
         assert function.text and function.where, function.place
         names = [value.name for value in function.parameters]

@@ -84,6 +84,8 @@ def test_a_bad_script_is_refused_and_the_old_one_goes_on():
                            ("new.lua", "no"), ("pick.lua", "number value"),
                            ("loop.lua", "it was stopped")]:
             assert word in script(balancer, "swap", "app", name, ok=False)
+        line = json.loads(balancer.wait_line("syntax.lua:1"))
+        assert line["message"] == line["message"].strip(), "one line, without its end"
         assert "no stock policy 'least-con'" in script(balancer, "swap", "app", "least-con", ok=False)
         assert "no pool 'ap'" in script(balancer, "swap", "ap", "two.lua", ok=False)
         assert "no shadow" in script(balancer, "promote", "app", ok=False)
@@ -342,8 +344,6 @@ def test_what_failed_is_not_rolled_back_to():
         script(balancer, "swap", "app", "fails.lua")
         eventually(lambda: ask(port) and roles(balancer) == {"current": 1, "failed": 2})
         assert "a version that failed" in script(balancer, "rollback", "app", ok=False)
-        line = json.loads(balancer.wait_line("a version that failed"))
-        assert line["message"] == line["message"].strip()
         assert roles(balancer) == {"current": 1, "failed": 2}
         script(balancer, "swap", "app", "two.lua")
         assert roles(balancer) == {"current": 3, "previous": 1}

@@ -10,8 +10,8 @@
 ---@class alacrity.format
 local format = {}
 
---- JSON of strings, numbers (NaN and infinities are null), booleans, lists and tables, with sorted keys.
---- Functions, userdata and cycles are errors.
+--- JSON of strings, numbers (NaN and infinities are null), booleans, lists and tables, with sorted
+--- keys. Functions, userdata and cycles are errors.
 ---
 --- ```lua
 --- format.json({ name = "a", tags = format.array({}) }) --> {"name":"a","tags":[]}
@@ -25,7 +25,8 @@ function format.json(value) end
 ---@return any[] list the same table
 function format.array(list) end
 
---- A metatable that makes `format.json` write exactly these keys of a table, in this order. Make it once.
+--- A metatable that makes `format.json` write exactly these keys of a table, in this order. Make it
+--- once.
 ---
 --- ```lua
 --- local row = format.order { "name", "weight" }

@@ -2,13 +2,14 @@
 
 --- # Network
 ---
---- `local net = require "alacrity.net"`, for checks and services (and the servers of tests). A call that has to wait lets the control
---- thread go on meanwhile. All of them work only while a check, a request or a timer runs, and not inside
---- a coroutine of your own or a function that `string.gsub` or `table.sort` calls back: that is an error.
+--- `local net = require "alacrity.net"`, for checks and services (and the servers of tests). A call
+--- that has to wait lets the control thread go on meanwhile. All of them work only while a check, a
+--- request or a timer runs, and not inside a coroutine of your own or a function that `string.gsub`
+--- or `table.sort` calls back: that is an error.
 ---
---- What goes wrong on the network is an answer, not an error: `nil` and why, one of `timeout`, `closed`,
---- `refused`, `reset`, `too long`, `too many sockets`, `out of memory`, or the system's words. Limits are
---- seconds, up to 86400; 0 or none: only the deadline of the whole run holds.
+--- What goes wrong on the network is an answer, not an error: `nil` and why, one of `timeout`,
+--- `closed`, `refused`, `reset`, `too long`, `too many sockets`, `out of memory`, or the system's
+--- words. Limits are seconds, up to 86400; 0 or none: only the deadline of the whole run holds.
 ---
 --- A run has at most 16 sockets, each with at most 1 MiB buffered; all are closed when it ends.
 
@@ -18,8 +19,8 @@
 ---@class alacrity.net
 local net = {}
 
---- Connects over TCP. Of unix sockets only that of the backend that is checked can be reached. An address
---- that is not numeric is an error.
+--- Connects over TCP. Of unix sockets only that of the backend that is checked can be reached. An
+--- address that is not numeric is an error.
 ---
 --- ```lua
 --- local socket, why = net.connect(backend, { timeout = 0.5 })

@@ -2,9 +2,9 @@
 
 --- # Tests
 ---
---- `local test = require "alacrity.test"`, in files whose names end in `_test.lua`, which `alacrity test`
---- runs in virtual time. [testing.md](testing.md) is the guide. A test has what checks have; nothing
---- reaches the network, and `print` writes a comment.
+--- `local test = require "alacrity.test"`, in files whose names end in `_test.lua`, which `alacrity
+--- test` runs in virtual time. [testing.md](testing.md) is the guide. A test has what checks have;
+--- nothing reaches the network, and `print` writes a comment.
 
 --- The module.
 ---
@@ -12,8 +12,8 @@
 ---@class alacrity.test
 local test = {}
 
---- A case: the function is called when the whole file is loaded. It fails by its first error. What it
---- makes is gone when it ends; what is made outside of cases stays for the file.
+--- A case: the function is called when the whole file is loaded. It fails by its first error. What
+--- it makes is gone when it ends; what is made outside of cases stays for the file.
 ---@param name string
 ---@param run fun()
 function test.case(name, run) end
@@ -88,6 +88,7 @@ function test.garbage(count) end
 ---
 --- In: tests
 ---@class alacrity.test.Backend
+--- Its name.
 ---@field name string
 --- (One of 192.0.2.0/24.)
 ---@field address? string
@@ -106,15 +107,15 @@ function test.garbage(count) end
 --- (0: not known.) The average and the last time to connect.
 ---@field connect_ms? number
 
---- What `test.pool` makes. Nothing in it changes by itself: a pick does not raise `active`, and nobody
---- checks the backends.
+--- What `test.pool` makes. Nothing in it changes by itself: a pick does not raise `active`, and
+--- nobody checks the backends.
 ---
 --- In: tests
 ---@class alacrity.test.Pool
 local pool = {}
 
---- Changes facts of a backend: `pool:set("a", { active = 5, state = "drain" })`. Name, address, zone and
---- tags stay as they are.
+--- Changes facts of a backend: `pool:set("a", { active = 5, state = "drain" })`. Name, address,
+--- zone and tags stay as they are.
 ---@param name string
 ---@param facts table with `state`, `weight`, `active`, `max_sessions`, `connect_ms`
 function pool:set(name, facts) end
@@ -132,8 +133,8 @@ function pool:add(backend) end
 ---@param name string
 function pool:remove(name) end
 
---- What `test.policy` makes. A policy that raises an error, answers nonsense or has to be stopped is an
---- error of the test, where the balancer would use the fallback.
+--- What `test.policy` makes. A policy that raises an error, answers nonsense or has to be stopped
+--- is an error of the test, where the balancer would use the fallback.
 ---
 --- In: tests
 ---@class alacrity.test.Policy
@@ -218,7 +219,10 @@ function check:run(with) end
 ---@class alacrity.test.Run
 --- (A backend named `backend`.)
 ---@field backend? string|alacrity.test.Backend
---- (`"silent"`.) What the check finds: a function, called for each connection with the conversation and its number; a list of steps `{ expect = bytes }`, `{ send = bytes }`, `{ wait = seconds }`, `"close"`, `"reset"`; or `"refused"`, `"unreachable"`, `"unanswered"`, `"closed"`, `"reset"`, `"silent"`.
+--- (`"silent"`.) What the check finds: a function, called for each connection with the conversation
+--- and its number; a list of steps `{ expect = bytes }`, `{ send = bytes }`, `{ wait = seconds }`,
+--- `"close"`, `"reset"`; or `"refused"`, `"unreachable"`, `"unanswered"`, `"closed"`, `"reset"`,
+--- `"silent"`.
 ---@field server? string|table|fun(conversation: alacrity.Socket, number: integer): string?
 --- (1.) Virtual seconds it may take.
 ---@field timeout? number
