@@ -271,6 +271,18 @@ end }}, module_asked)
 """
 
 
+def shown_results():
+    """Cases made of the examples that say `expression --> result`."""
+    lines = []
+    for function in FUNCTIONS:
+        for block in re.findall(r"```lua\n(.*?)```", function.text, re.S):
+            if "-->" in block:
+                block = re.sub(r"^(.*) --> (.*)$", r"test.equal(\1, [==[\2]==])", block, flags=re.M)
+                lines.append(f"do {block} end")
+    assert lines
+    return "\n".join(lines)
+
+
 def script_of_a_test():
     cases = calls("tests", LIBRARY | {"test": "test"}, AT_THE_TOP)
     owners = {"test": "test", "pool": "pool", "policy": "policy", "check": "check", "net": "net"}
@@ -291,7 +303,7 @@ test.case("look", function()
   local function another() added = added + 1 return "n" .. added end
   local function another_gone() local name = another() pool:add(name) return name end
   local policy, check = test.policy("./hears.lua"), test.check("tcp")
-  local facts = pool:get("a")
+  {shown_results()}
   probe.members(tell, "alacrity.test.Pool", pool)
   probe.members(tell, "alacrity.test.Policy", policy)
   probe.members(tell, "alacrity.test.Check", check)
