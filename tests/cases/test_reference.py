@@ -6,6 +6,7 @@ they try every word of our sources on every object, read every field, and call e
 all of its arguments, with the required ones, and with one less. Here that is compared with the
 annotations.
 """
+import json
 import re
 import subprocess
 
@@ -81,6 +82,22 @@ def test_the_annotations_are_lua_and_none_is_forgotten():
         done = subprocess.run(["luajit", "-b", str(file), "/dev/null"], capture_output=True,
                               text=True, check=False)
         assert done.returncode == 0, done.stderr
+
+
+def test_editors_find_them():
+    """In the sources by examples/.luarc.json, and where they are installed."""
+    pointer = json.loads((ROOT / "examples/.luarc.json").read_text(encoding="utf-8"))
+    assert [(ROOT / "examples" / path).resolve() for path in pointer["workspace.library"]] == \
+        [ROOT / "lua/types"]
+    shown = re.search(r"^{\n.*?^}$", (ROOT / "docs/scripts.md").read_text(encoding="utf-8"), re.M | re.S)
+    shown = json.loads(shown[0])
+    assert shown["workspace.library"] == ["/usr/local/share/alacrity/types"]
+    assert set(shown) == set(pointer)
+    done = subprocess.run(["make", "-n", "install"], cwd=ROOT, capture_output=True, text=True,
+                          check=True)
+    assert "/usr/local/share/alacrity/types/" in done.stdout
+    installed = set(re.search(r"for f in (.*?);", done.stdout)[1].split())
+    assert installed == {f"{name}.lua" for name in reference.FILES}
 
 
 def test_everything_says_what_it_means_and_where_it_is():
