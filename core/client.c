@@ -29,6 +29,7 @@ static const char usage[] =
     "\n"
     "Running:\n"
     "  run -f FILE                 run that configuration; `alacrity -f FILE` is the same\n"
+    "    --watch                   and reload by itself when the file or a script of it changes\n"
     "  demo                        a demonstration that needs no file; --print shows its own\n"
     "  check -f FILE               tell every mistake in a configuration; exit 0: there is none\n"
     "  test PATH...                run the *_test.lua files below; see docs/testing.md\n"

@@ -24,6 +24,7 @@ struct build {
 struct build_source {
     const char *file;
     const char *text;
+    bool watch; /* the file and its scripts: a change reloads */
 };
 
 /* Control. NULL: errno. */
