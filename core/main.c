@@ -240,7 +240,7 @@ static const struct verb {
     {"version", verb_version}, {"--version", verb_version}, {"help", verb_help},
     {"--help", verb_help},     {"-h", verb_help},           {"status", client_main},
     {"reload", client_main},   {"backend", client_main},    {"session", client_main},
-    {"stats", client_main},    {"script", client_main},
+    {"stats", client_main},    {"script", client_main},     {"console", client_main},
 };
 
 int main(int argc, char **argv) {

@@ -1,7 +1,8 @@
 /* Admin: the unix socket on which administrators ask and command. Control thread.
  *
  * One connection carries one request: a line of words, perhaps begun with --json. The answer is a
- * line "ok" or "error", then text (docs/admin.md), then the end. The walk:
+ * line "ok" or "error", then text (docs/admin.md), then the end; or, to `console`, what console.c
+ * makes of it. The walk:
  *
  *     on_accept -> READING -> run_request -> [WAITING for a reload or for workers] -> WRITING ->
  * gone
@@ -45,7 +46,7 @@ struct connection {
     enum connection_state state;
     bool json;
     char request[REQUEST_BYTES];
-    size_t received;
+    size_t received, used; /* used: what belongs to the request, once that is complete */
     struct text answer;
     size_t sent;
     struct inquiry *inquiry;    /* WAITING for workers, else NULL */
@@ -54,7 +55,8 @@ struct connection {
 
 /* ---- the end of a connection ---- */
 
-static void connection_close(struct connection *connection) {
+/* Its descriptor stays open: it is another's, or closed next. */
+static void connection_free(struct connection *connection) {
     struct admin *admin = connection->admin;
     ev_io_stop(admin->control->loop, &connection->io);
     ev_timer_stop(admin->control->loop, &connection->deadline);
@@ -64,11 +66,16 @@ static void connection_close(struct connection *connection) {
     if (connection->reload != NULL) {
         connection->reload->connection = NULL;
     }
-    close(connection->io.fd);
     list_remove(&connection->node);
     admin->connection_count--;
     text_free(&connection->answer);
     free(connection);
+}
+
+static void connection_close(struct connection *connection) {
+    int descriptor = connection->io.fd;
+    connection_free(connection);
+    close(descriptor);
 }
 
 /* ---- answering ---- */
@@ -248,6 +255,18 @@ static void run_inquiry(struct connection *connection, const struct request *req
     }
 }
 
+/* The connection goes on as a console's. */
+static void run_console(struct connection *connection) {
+    char error[256];
+    if (console_open(&connection->admin->consoles, connection->io.fd, connection->json,
+                     connection->request + connection->used,
+                     connection->received - connection->used, error, sizeof(error))) {
+        connection_free(connection);
+    } else {
+        finish_message(connection, false, error);
+    }
+}
+
 /* ---- requests ---- */
 
 static bool is_plain(const char *line) {
@@ -303,6 +322,8 @@ static void run_request(struct connection *connection, char *line) {
         run_inquiry(connection, &request);
     } else if (request.kind >= COMMAND_SCRIPT_SWAP && request.kind <= COMMAND_SCRIPT_DROP) {
         run_script(connection, &request);
+    } else if (request.kind == COMMAND_CONSOLE) {
+        run_console(connection);
     } else {
         struct text body = {0};
         bool ok = answer_now(connection->admin->control, &request, connection->json, &body);
@@ -333,6 +354,7 @@ static void read_some(struct connection *connection) {
          * buffer was refused. */
         size_t length =
             newline != NULL ? (size_t)(newline - connection->request) : connection->received;
+        connection->used = length + (newline != NULL);
         if (length > 0 && connection->request[length - 1] == '\r') {
             length--;
         }
@@ -609,6 +631,7 @@ struct admin *admin_new(struct control *control) {
                                               .reload = control_reload};
     admin->door.descriptor = admin->next.descriptor = -1;
     list_init(&admin->connections);
+    consoles_init(&admin->consoles, control);
     ev_io_init(&admin->accept, on_accept, -1, EV_READ);
     ev_timer_init(&admin->pause, on_pause_over, 0, 0);
     return admin;
@@ -621,6 +644,7 @@ void admin_free(struct admin *admin) {
     list_each(node, &admin->connections) {
         connection_close(container_of(node, struct connection, node));
     }
+    consoles_close(&admin->consoles);
     ev_timer_stop(admin->control->loop, &admin->pause);
     ev_io_stop(admin->control->loop, &admin->accept);
     admin_abort(admin);

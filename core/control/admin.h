@@ -6,6 +6,7 @@
 #include <sys/un.h>
 
 #include "base/list.h"
+#include "control/console.h"
 #include "control/control.h"
 
 struct admin_settings {
@@ -37,6 +38,7 @@ struct admin {
     struct ev_timer pause; /* active: nothing is accepted */
     struct list connections;
     uint32_t connection_count;
+    struct consoles consoles;
 };
 
 #endif

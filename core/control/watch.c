@@ -24,9 +24,10 @@
 #include "control/conductor.h"
 
 #define POLL_SECONDS 0.1
-#define STILL_POLLS 1u    /* without a further change: whoever writes has finished */
-#define MISSING_POLLS 10u /* the same while a file is not there: an editor may be about to put it  \
-                           */
+#define STILL_POLLS 1u /* without a further change: whoever writes has finished */
+#define MISSING_POLLS                                                                              \
+    10u /* the same while a file is not there: an editor may be about to put it                    \
+         */
 #define IMPATIENT_POLLS 20u /* after the first change, whether they end or not */
 
 /* What a file was like. All zero but `error`: it could not be looked at. */
