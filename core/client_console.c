@@ -67,9 +67,8 @@ static void take(struct talk *talk, size_t length) {
 /* The next line, without its end, into `line`. False: errno as hear_some. */
 static bool hear_line(struct talk *talk, char line[HEAD_MAX]) {
     for (;;) {
-        const char *newline = talk->heard.length == 0
-                                  ? NULL
-                                  : memchr(talk->heard.bytes, '\n', talk->heard.length);
+        const char *newline =
+            talk->heard.length == 0 ? NULL : memchr(talk->heard.bytes, '\n', talk->heard.length);
         size_t length = newline != NULL ? (size_t)(newline - talk->heard.bytes) : 0;
         if (newline != NULL && length < HEAD_MAX) {
             memcpy(line, talk->heard.bytes, length);
@@ -231,8 +230,8 @@ int client_console(int descriptor, const struct text *request, const char *expre
     } else if (strcmp(line, "ok") != 0) {
         fputs("alacrity: what answers at the admin socket is no balancer\n", stderr);
     } else {
-        enum verdict worst = expression != NULL ? run_expression(&talk, expression, json)
-                                                : run_lines(&talk, json);
+        enum verdict worst =
+            expression != NULL ? run_expression(&talk, expression, json) : run_lines(&talk, json);
         code = worst == VERDICT_GONE    ? EXIT_UNREACHABLE
                : worst == VERDICT_ERROR ? EXIT_REFUSED
                                         : EXIT_OK;

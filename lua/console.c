@@ -56,8 +56,8 @@ static void close_state(struct console *console) {
 /* False: error, and there is no state. */
 static bool open_state(struct console *console, char *error, size_t error_bytes) {
     struct messages messages = {0};
-    console->host = vm_host_new(console->snapshot, console->arena, NULL, NULL, ARENA_CONTROL_ROW,
-                                &messages);
+    console->host =
+        vm_host_new(console->snapshot, console->arena, NULL, NULL, ARENA_CONTROL_ROW, &messages);
     messages_free(&messages);
     snprintf(error, error_bytes, "out of memory");
     if (console->host == NULL) {

@@ -1,5 +1,5 @@
-/* Consoles: what texts answer, what a console keeps and what it cannot do; without a balancer around
- * it. What must be stopped, and the connections, are in tests/cases/test_console.py. */
+/* Consoles: what texts answer, what a console keeps and what it cannot do; without a balancer
+ * around it. What must be stopped, and the connections, are in tests/cases/test_console.py. */
 #include <check.h>
 
 #include "base/text.h"
@@ -13,8 +13,7 @@ static struct console *console;
 
 static struct console *open_console(void) {
     char error[256];
-    struct console *opened =
-        scripting->console_new(&f.snapshot, f.arena, error, sizeof(error));
+    struct console *opened = scripting->console_new(&f.snapshot, f.arena, error, sizeof(error));
     ck_assert_msg(opened != NULL, "%s", error);
     return opened;
 }
@@ -64,18 +63,17 @@ START_TEST(values_are_shown) {
 END_TEST
 
 START_TEST(deep_and_long_tables_are_bounded) {
-    assert_told("local t = {} for i = 1, 12 do t = {t} end return t",
-                "{{{{{{{{{...}}}}}}}}}\n");
-    const char *told = tell("local t = {} for i = 1, 300 do t['k' .. i] = i end return t",
-                            CONSOLE_OK);
+    assert_told("local t = {} for i = 1, 12 do t = {t} end return t", "{{{{{{{{{...}}}}}}}}}\n");
+    const char *told =
+        tell("local t = {} for i = 1, 300 do t['k' .. i] = i end return t", CONSOLE_OK);
     ck_assert_ptr_nonnull(strstr(told, "  ... 100 more\n}\n"));
     assert_told("local t = {('x'):rep(60), ('y'):rep(60)} return #t", "2\n");
 }
 END_TEST
 
 START_TEST(what_is_incomplete_does_nothing) {
-    static const char *const parts[] = {"x = (",      "for i = 1, 2 do", "return {", "f(",
-                                        "x = [[text", "1 +",             "if x then"};
+    static const char *const parts[] = {"x = (", "for i = 1, 2 do", "return {", "f(", "x = [[text",
+                                        "1 +",   "if x then"};
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
         ck_assert_str_eq(tell(parts[i], CONSOLE_INCOMPLETE), "");
     }
@@ -113,7 +111,12 @@ START_TEST(consoles_know_nothing_of_each_other) {
     const char *text = "return x, string.rep('a', 2), type(alacrity.hash)";
     ck_assert_str_eq(tell_bytes(other, text, strlen(text), false, CONSOLE_OK),
                      "nil\n\"aa\"\n\"function\"\n");
-    assert_told("{x, {}}", "{1, {}}\n"); /* and what shows is its own, too */
+    /* What shows is not theirs, either. */
+    assert_told("for _, f in pairs {alacrity.format, string, table, math} do for k in pairs(f) do "
+                "f[k] = nil end end",
+                "");
+    assert_told("{x, {}, '\303\251\\n'}", "{1, {}, \"\303\251\\n\"}\n");
+    ck_assert_str_eq(tell_bytes(console, "{'a'}", 5, true, CONSOLE_OK), "[\"a\"]\n");
     scripting->console_free(other);
 }
 END_TEST
