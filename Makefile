@@ -106,8 +106,10 @@ fuzz: ## libFuzzer on the configuration and HTTP parsers, FUZZ_SECONDS each
 	  tests/cases/bad
 	$(Q)build/fuzz/fuzz_http -max_total_time=$(FUZZ_SECONDS) build/fuzz/http
 
-drill: all ## ten thousand runaway scripts under load; KILLS=N
+drill: all ## runaway scripts under load (KILLS=N), the breaker, swaps, rollback, errors
 	$(Q)ALACRITY=$(CURDIR)/$(BINARY) /usr/bin/python3 tests/drills/kills.py
+	$(Q)ALACRITY=$(CURDIR)/$(BINARY) /usr/bin/python3 tests/drills/breaker.py
+	$(Q)ALACRITY=$(CURDIR)/$(BINARY) /usr/bin/python3 tests/drills/versions.py
 
 bench: $(BINARY) ## short connections beside HAProxy, interleaved
 	$(Q)/usr/bin/python3 tests/bench/run.py

@@ -59,6 +59,13 @@ enum pick_answer {
     PICK_OUT,     /* not asked: it was stopped too often, until a new version is published */
 };
 
+enum policy_told {
+    TOLD,
+    TOLD_ERROR,   /* it raised an error (logged and counted by lua/) */
+    TOLD_STOPPED, /* it used up its budget and was stopped; its state is made anew */
+    TOLD_NOBODY,  /* not told: its state is being made anew, or it was stopped too often */
+};
+
 enum check_answer { CHECK_UP, CHECK_DOWN, CHECK_DRAIN, CHECK_ERROR /* script error, nonsense */ };
 
 /* Control. Called once per started check, unless cancelled. `info` lives during the call. */
@@ -150,6 +157,12 @@ struct scripting {
     /* Worker. The view was prepared. Never yields, never fails the session. */
     enum pick_answer (*policy_pick)(struct policy *policy, const struct alacrity_ctx_private *ctx,
                                     struct slot **slot);
+
+    /* Builder, of a policy just made: has it an on_close, which is to be told of sessions' ends? */
+    bool (*policy_hears)(const struct policy *policy);
+    /* Worker. Never yields. */
+    enum policy_told (*policy_closed)(struct policy *policy,
+                                      const struct alacrity_closed_private *closed);
 
     /* Control. `done` may be called before check_start returns. Everything the check opened is
      * closed when it ends, by itself, by the deadline (answer CHECK_DOWN, "timeout") or by cancel.

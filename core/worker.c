@@ -124,6 +124,7 @@ static void take_plan(struct mail *mail, void *owner) {
     forget_gauges(previous); /* pools that this worker serves no more would show them for ever */
     plan->references = 1;
     plane->plan = plan;
+    plan_find_hearing(plan);
     forget_gauges(plan); /* a new version of the policy */
     show_memory(worker);
     if (plan->host != NULL) {
@@ -195,6 +196,7 @@ static void install(struct mail *mail, void *owner) {
     if (install->action != INSTALL_SHADOW && place->host != NULL) {
         scripting->host_start(place->host, worker->loop); /* not a shadow's: it changes nothing */
     }
+    plan_find_hearing(worker->plane.plan);
     retire_place(&replaced);
     install->place = replaced;
     install->done(install);

@@ -3,7 +3,8 @@
  *
  * What a pick needs is prepared once and waits at the bottom of the policy's own Lua thread:
  * method, instance, and the views of ctx and pool. A pick copies the session's facts into the
- * structure the ctx view refers to, pushes four values and calls; it allocates nothing itself.
+ * structure the ctx view refers to, pushes four values and calls; it allocates nothing itself. The
+ * same holds for on_close, which is told of every session's end.
  *
  * The answer is a reference that came out of the script. The address in it is compared with what
  * the view offers and never followed: whatever a script made up is a bad answer, nothing worse. */
@@ -31,16 +32,27 @@ struct policy {
     lua_State *thread;
     int instance_ref, thread_ref;    /* registry */
     struct alacrity_ctx_private ctx; /* what the script's ctx refers to */
-    char reason[128];                /* see policy_reason */
+    struct alacrity_closed_private closed;
+    bool hears;       /* it has an on_close */
+    char reason[128]; /* see policy_reason */
 };
 
-/* Places in the policy's own thread. */
-enum { AT_HANDLER = 1, AT_METHOD, AT_INSTANCE, AT_CTX, AT_POOL };
+/* The session of the trial. */
+#define TRIAL_CLIENT "192.0.2.1" /* of the range for documentation */
+#define TRIAL_LISTENER "trial"
+#define TRIAL_HASH 2166136261u
+#define TRIAL_PORT 40000
 
-/* Between picks the strings of a session are gone, but a script may have kept its ctx. */
+/* Places in the policy's own thread. */
+enum { AT_HANDLER = 1, AT_METHOD, AT_INSTANCE, AT_CTX, AT_POOL, AT_ON_CLOSE, AT_CLOSED };
+
+/* Between calls the strings of a session are gone, but a script may have kept its ctx. */
 static void forget_session(struct policy *policy) {
-    policy->ctx.client = "";
-    policy->ctx.listener = "";
+    policy->ctx.client = policy->ctx.listener = "";
+    policy->ctx.values = NULL;
+    policy->closed.client = policy->closed.listener = policy->closed.reason = "";
+    policy->closed.backend = NULL;
+    policy->closed.values = NULL;
 }
 
 /* From here on the script acts for this policy. */
@@ -106,6 +118,41 @@ enum pick_answer policy_pick(struct policy *policy, const struct alacrity_ctx_pr
         lua_pop(policy->thread, 2);
     }
     return answer;
+}
+
+bool policy_hears(const struct policy *policy) {
+    return policy->hears;
+}
+
+/* As guard_call. */
+static int tell(struct policy *policy, const struct alacrity_closed_private *closed) {
+    lua_State *lua = policy->thread;
+    act(policy);
+    policy->closed = *closed;
+    lua_pushvalue(lua, AT_ON_CLOSE);
+    lua_pushvalue(lua, AT_INSTANCE);
+    lua_pushvalue(lua, AT_CLOSED);
+    int status = guard_call(policy->script->vm, lua, AT_HANDLER, 2, 0);
+    forget_session(policy);
+    return status;
+}
+
+enum policy_told policy_closed(struct policy *policy,
+                               const struct alacrity_closed_private *closed) {
+    if (policy->script->vm->resting || lua_isnil(policy->thread, AT_ON_CLOSE)) {
+        return TOLD_NOBODY;
+    }
+    policy->script->calls++;
+    int status = tell(policy, closed);
+    if (status == GUARD_STOPPED) {
+        rebuild_begin(policy->script, "on_close", true);
+        return TOLD_STOPPED;
+    }
+    if (status != 0) {
+        vm_report_error(policy->script, policy->thread, "on_close"); /* pops the error */
+        return TOLD_ERROR;
+    }
+    return TOLD;
 }
 
 /* ---- what the next version shall know ---- */
@@ -202,24 +249,54 @@ static int prepare(lua_State *lua) {
     lua_insert(lua, -2);
     vm_push_ctx(vm, lua, &policy->ctx.view);
     vm_push_pool(vm, lua, &policy->view->script.view);
-    lua_xmove(lua, thread, AT_POOL);
+    lua_rawgeti(lua, LUA_REGISTRYINDEX, policy->instance_ref);
+    lua_getfield(lua, -1, "on_close");
+    lua_remove(lua, -2);
+    if (!lua_isnil(lua, -1) && !lua_isfunction(lua, -1)) {
+        return luaL_error(lua, "on_close must be a function, or left out");
+    }
+    policy->hears = lua_isfunction(lua, -1);
+    vm_push_closed(vm, lua, &policy->closed.view);
+    lua_xmove(lua, thread, AT_CLOSED);
     policy->thread = thread;
     return 0;
+}
+
+/* Tells of the end of the session that was asked about in the trial pick. False: messages. */
+static bool try_close(struct policy *policy, const struct slot *slot, const struct script_use *use,
+                      struct messages *messages) {
+    const struct alacrity_closed_private closed = {
+        .view = {.attempts = slot != NULL ? 1 : 0,
+                 .client_hash = TRIAL_HASH,
+                 .client_port = TRIAL_PORT,
+                 .reason_code = slot != NULL ? REASON_DONE : REASON_NO_BACKEND,
+                 .duration_ms = 1000,
+                 .bytes_in = 1000,
+                 .bytes_out = 1000},
+        .client = TRIAL_CLIENT,
+        .listener = TRIAL_LISTENER,
+        .reason = session_reason_word(slot != NULL ? REASON_DONE : REASON_NO_BACKEND),
+        .backend = slot != NULL ? &slot->script.view : NULL,
+    };
+    if (policy->hears && tell(policy, &closed) != 0) {
+        vm_add_error(policy->script, policy->thread, "trial on_close", use, messages);
+        return false;
+    }
+    return true;
 }
 
 /* Asks once, about a made-up client, with every backend offered. False: messages. */
 static bool try_pick(struct policy *policy, const struct script_use *use,
                      struct messages *messages) {
     const struct alacrity_ctx_private ctx = {
-        .view = {.attempt = 1, .client_hash = 2166136261u, .client_port = 40000},
-        .client = "192.0.2.1", /* of the range for documentation */
-        .listener = "trial",
+        .view = {.attempt = 1, .client_hash = TRIAL_HASH, .client_port = TRIAL_PORT},
+        .client = TRIAL_CLIENT,
+        .listener = TRIAL_LISTENER,
     };
     struct slot *slot = NULL;
     view_prepare_trial(policy->view);
     policy->script->vm->loading = true; /* the last moment to require a file */
     enum pick_answer answer = ask(policy, &ctx, &slot);
-    policy->script->vm->loading = false;
     switch (answer) {
     case PICK_STOPPED:
     case PICK_ERROR:
@@ -236,7 +313,7 @@ static bool try_pick(struct policy *policy, const struct script_use *use,
         break;
     }
     lua_pop(policy->thread, 2);
-    return true;
+    return try_close(policy, slot, use, messages);
 }
 
 /* Makes the Lua side of a policy: instance and thread. False: messages. */
@@ -283,6 +360,7 @@ struct policy *policy_new(struct script_host *host, const struct policy_order *o
     policy->next = host->policies; /* from here on the host frees it */
     host->policies = policy;
     bool ok = construct(policy, order->carry, messages) && try_pick(policy, order->use, messages);
+    script->vm->loading = false;
     return ok ? policy : NULL;
 }
 

@@ -11,6 +11,8 @@ struct policy *policy_new(struct script_host *host, const struct policy_order *o
 struct carry *policy_snapshot(struct policy *policy);
 enum pick_answer policy_pick(struct policy *policy, const struct alacrity_ctx_private *ctx,
                              struct slot **slot);
+bool policy_hears(const struct policy *policy);
+enum policy_told policy_closed(struct policy *policy, const struct alacrity_closed_private *closed);
 
 /* Worker. What the policy said when it last answered nil, or what its last bad answer was; "" =
  * nothing. */

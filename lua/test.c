@@ -77,7 +77,7 @@ static int push_answer(lua_State *lua, struct run *run) {
     const char *text = answer->text.bytes != NULL ? answer->text.bytes : "";
     enum request_kind kind = file->request.kind;
     bool made = kind == REQUEST_POLICY || kind == REQUEST_CHECK;
-    luaL_checkstack(lua, 4, NULL);
+    luaL_checkstack(lua, 8, NULL);
     lua_pushboolean(lua, !answer->fatal && (answer->ok || !made));
     if (answer->fatal || (!answer->ok && made)) {
         lua_pushstring(lua, text);
@@ -91,15 +91,21 @@ static int push_answer(lua_State *lua, struct run *run) {
         push_counts(lua, file);
         return 3;
     }
-    if (kind == REQUEST_PICK && !answer->ok) {
-        lua_pushnil(lua);
-        lua_pushstring(lua, text);
-        return 3;
+    if (kind == REQUEST_CLOSE) {
+        return 1;
+    }
+    if (kind == REQUEST_PICK) {
+        if (answer->ok) {
+            lua_pushstring(lua, text);
+            lua_pushnil(lua);
+        } else {
+            lua_pushnil(lua);
+            lua_pushstring(lua, text);
+        }
+        test_push_values(lua, file);
+        return 4;
     }
     lua_pushstring(lua, text);
-    if (kind == REQUEST_PICK) {
-        return 2;
-    }
     lua_pushstring(lua, answer->info.bytes != NULL ? answer->info.bytes : "");
     return 3;
 }
@@ -212,6 +218,7 @@ static int open_natives(lua_State *lua) {
     lua_pushlightuserdata(lua, file);
     luaL_setfuncs(lua, functions, 1);
     test_pool_functions(lua, file);
+    test_policy_functions(lua, file);
     test_check_functions(lua, file);
     vm_set_module(file->script->vm, "alacrity.test_native");
 
@@ -261,6 +268,7 @@ static void serve_request(struct test_file *file) {
         return;
     case REQUEST_POLICY:
     case REQUEST_PICK:
+    case REQUEST_CLOSE:
         test_policy_serve(file);
         break;
     case REQUEST_CHECK:
@@ -394,6 +402,7 @@ static void file_free(struct test_file *file) {
         scripting->host_free(file->host);
     }
     test_checks_free(file);
+    values_free(&file->request.values);
     fake_set_clock(NULL);
     fake_free(&file->fake);
     if (file->arena != NULL) {

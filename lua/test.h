@@ -8,6 +8,7 @@
 #define LUA_TEST_H
 
 #include "base/text.h"
+#include "base/values.h"
 #include "config/region.h"
 #include "core/scripting.h"
 #include "lua/fake.h"
@@ -20,20 +21,29 @@
 struct test_file;
 
 /* What the case asks the driver for. */
-enum request_kind { REQUEST_NONE, REQUEST_POLICY, REQUEST_PICK, REQUEST_CHECK, REQUEST_RUN };
+enum request_kind {
+    REQUEST_NONE,
+    REQUEST_POLICY,
+    REQUEST_PICK,
+    REQUEST_CLOSE,
+    REQUEST_CHECK,
+    REQUEST_RUN
+};
 
 /* Written by a function the case called, which then yields. */
 struct test_request {
     enum request_kind kind;
     struct script_use use;      /* POLICY, CHECK; its memory is the scope's */
     struct test_pool *pool;     /* POLICY, RUN */
-    struct test_policy *policy; /* PICK */
+    struct test_policy *policy; /* PICK, CLOSE */
     struct test_check *check;   /* RUN */
     /* PICK */
     uint32_t times; /* 0: once, and tell which; else count */
     struct alacrity_ctx_private ctx;
     char client[ALACRITY_ADDRESS_BYTES], listener[ALACRITY_NAME_BYTES];
     uint32_t tried[VIEW_TRIED_MAX], tried_count;
+    struct values values; /* PICK, CLOSE */
+    struct alacrity_closed_private closed;
     /* RUN */
     struct slot *slot;
     uint32_t timeout_ms;
@@ -157,8 +167,14 @@ bool test_tags(lua_State *lua, struct test_file *file, int at, uint32_t *bits);
 void test_pool_functions(lua_State *lua, struct test_file *file); /* into the table on top */
 struct test_pool *test_pool_find(struct test_file *file, lua_State *lua, int at);
 struct slot *test_pool_slot(const struct test_pool *pool, const char *name);
-void test_policy_serve(struct test_file *file); /* POLICY, PICK */
-void test_pools_free(struct test_file *file, uint32_t of_case);
+void test_pools_free(struct test_file *file, uint32_t of_case); /* and their policies */
+
+/* test_policy.c */
+void test_policy_functions(lua_State *lua, struct test_file *file);
+void test_policy_serve(struct test_file *file); /* POLICY, PICK, CLOSE */
+/* What the session keeps now, as a table. */
+void test_push_values(lua_State *lua, const struct test_file *file);
+void test_policies_free(struct test_file *file, uint32_t of_case);
 
 /* test_check.c */
 void test_check_functions(lua_State *lua, struct test_file *file);

@@ -363,6 +363,10 @@ void vm_push_ctx(struct vm *vm, lua_State *lua, const struct alacrity_ctx *ctx) 
     push_view(vm, lua, "ctx", ctx);
 }
 
+void vm_push_closed(struct vm *vm, lua_State *lua, const struct alacrity_closed *closed) {
+    push_view(vm, lua, "closed", closed);
+}
+
 /* ---- memory ---- */
 
 uint64_t vm_memory_bytes(const struct vm *vm) {
@@ -511,6 +515,23 @@ static const struct layout {
     FIELD(alacrity_pool_private, name),
     FIELD(alacrity_ctx_private, client),
     FIELD(alacrity_ctx_private, listener),
+    FIELD(alacrity_ctx_private, values),
+    FIELD(alacrity_closed, attempts),
+    FIELD(alacrity_closed, client_hash),
+    FIELD(alacrity_closed, client_port),
+    FIELD(alacrity_closed, reason_code),
+    FIELD(alacrity_closed, duration_ms),
+    FIELD(alacrity_closed, bytes_in),
+    FIELD(alacrity_closed, bytes_out),
+    FIELD(alacrity_closed_private, client),
+    FIELD(alacrity_closed_private, listener),
+    FIELD(alacrity_closed_private, reason),
+    FIELD(alacrity_closed_private, backend),
+    FIELD(alacrity_closed_private, values),
+    FIELD(alacrity_value, type),
+    FIELD(alacrity_value, length),
+    FIELD(alacrity_value, number),
+    FIELD(alacrity_value, bytes),
     FIELD(alacrity_natives, least),
     FIELD(alacrity_natives, rotate),
     FIELD(alacrity_natives, maglev),
@@ -518,6 +539,8 @@ static const struct layout {
     FIELD(alacrity_natives, find),
     FIELD(alacrity_natives, subset),
     FIELD(alacrity_natives, hash),
+    FIELD(alacrity_natives, value_get),
+    FIELD(alacrity_natives, value_set),
 };
 
 /* Under guard_cfunction; argument: the vm. Raises when a layout differs. */

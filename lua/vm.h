@@ -192,5 +192,6 @@ void vm_set_module(struct vm *vm, const char *name);
 void vm_push_backend(struct vm *vm, lua_State *lua, const struct alacrity_backend *backend);
 void vm_push_pool(struct vm *vm, lua_State *lua, const struct alacrity_pool *pool);
 void vm_push_ctx(struct vm *vm, lua_State *lua, const struct alacrity_ctx *ctx);
+void vm_push_closed(struct vm *vm, lua_State *lua, const struct alacrity_closed *closed);
 
 #endif

@@ -74,6 +74,7 @@ static void free_worker_plan(struct builder *builder, struct worker_plan *plan) 
     }
     tags_give(&builder->tags, plan->tags);
     free(plan->pools);
+    free(plan->hearing);
     free(plan->listeners);
     snapshot_release(plan->snapshot);
     free(plan);
@@ -286,6 +287,8 @@ static bool add_pool(struct builder *builder, struct worker_plan *plan, uint32_t
                                        .carry = carry_find(carries, worker, source->config->name)};
     pool->current.view = &pool->view;
     pool->current.policy = scripting->policy_new(plan->host, &order, messages);
+    pool->current.hears =
+        pool->current.policy != NULL && scripting->policy_hears(pool->current.policy);
     return pool->current.policy != NULL;
 }
 
@@ -318,8 +321,10 @@ static struct worker_plan *make_worker_plan(struct builder *builder,
         return plan;
     }
     plan->pools = calloc(snapshot->pool_count + 1, sizeof(*plan->pools));
+    plan->hearing = calloc(snapshot->pool_count + 1, sizeof(struct worker_pool *));
     plan->listeners = calloc(snapshot->listener_count + 1, sizeof(*plan->listeners));
-    bool ok = (plan->pools != NULL && plan->listeners != NULL) || out_of_memory(snapshot, messages);
+    bool ok = (plan->pools != NULL && plan->hearing != NULL && plan->listeners != NULL) ||
+              out_of_memory(snapshot, messages);
     if (ok) {
         plan->host = scripting->host_new(snapshot, builder->arena, NULL,
                                          builder_script_post(builder), worker, messages);

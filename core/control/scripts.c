@@ -305,6 +305,7 @@ static bool build_for(struct job *job, struct builder *builder, uint32_t worker)
                                        .owns_view = true,
                                        .carry = carry_find(&job->carries, worker, job->pool->pool)};
     place->policy = scripting->policy_new(place->host, &order, &job->messages);
+    place->hears = place->policy != NULL && scripting->policy_hears(place->policy);
     return place->policy != NULL;
 }
 

@@ -19,13 +19,16 @@
 #include "scripting.h"
 
 #define CLOCK_START 1000.0 /* as `alacrity test`: no clock of a machine that runs says 0 */
-#define SAMPLE 64u         /* every so manieth pick is timed */
+#define LISTENER "simulate"
+#define NOBODY UINT32_MAX /* a session without a backend */
+#define SAMPLE 64u        /* every so manieth pick is timed */
 #define LUCK_SEED 0x5851F42D4C957F2Du
 
 struct worker {
     struct script_host *host;
     struct policy *policy;
     struct pool_view view;
+    bool hears; /* it is to be told of sessions' ends */
 };
 
 struct backend {
@@ -169,7 +172,8 @@ static double take_place(struct backend *backend, double at, double length) {
 }
 
 /* Connects, waits its turn, is served. */
-static void serve(struct engine *engine, uint32_t index, const struct arrival *arrival) {
+static void serve(struct engine *engine, const struct arrival *arrival, struct ending *ending) {
+    uint32_t index = ending->backend;
     struct backend *backend = &engine->backends[index];
     const struct scenario_backend *config = backend->config;
     struct result *result = engine->result;
@@ -194,16 +198,47 @@ static void serve(struct engine *engine, uint32_t index, const struct arrival *a
     if (active > result->backends[index].peak) {
         result->backends[index].peak = active;
     }
-    engine->failed =
-        !endings_add(&engine->endings, (struct ending){begins + length, index, backend->epoch}) ||
-        engine->failed;
+    ending->at = begins + length;
+    ending->epoch = backend->epoch;
+    if (!endings_add(&engine->endings, *ending)) {
+        values_free(&ending->values);
+        engine->failed = true;
+    }
 }
 
-static void end_session(struct engine *engine, const struct ending *ending) {
+/* Tells the policy, if it wants to hear, that a session ended at `at`. */
+static void tell(struct engine *engine, struct ending *ending, double at,
+                 enum session_reason reason) {
+    const struct client *client = &engine->load->clients[ending->client];
+    struct worker *worker = &engine->workers[ending->worker];
+    if (!worker->hears) {
+        return;
+    }
+    const struct alacrity_closed_private closed = {
+        .view = {.attempts = ending->attempts,
+                 .client_hash = client->hash,
+                 .client_port = ending->port,
+                 .reason_code = reason,
+                 .duration_ms = (at - ending->began) * 1000},
+        .client = client->text,
+        .listener = LISTENER,
+        .reason = session_reason_word(reason),
+        .backend =
+            ending->backend == NOBODY ? NULL : &engine->backends[ending->backend].slot->script.view,
+        .values = &ending->values,
+    };
+    enum policy_told told = scripting->policy_closed(worker->policy, &closed);
+    engine->result->errors += told == TOLD_ERROR;
+    engine->result->overruns += told == TOLD_STOPPED;
+}
+
+static void end_session(struct engine *engine, struct ending *ending) {
     struct backend *backend = &engine->backends[ending->backend];
     if (backend->epoch == ending->epoch) {
         set_active(backend, backend->active - 1, ending->at);
+        tell(engine, ending, ending->at, REASON_DONE);
     }
+    values_free(&ending->values);
 }
 
 /* ---- backends that go and come ---- */
@@ -213,6 +248,12 @@ static void cut_sessions(struct engine *engine, uint32_t index, double at) {
     engine->result->cut += backend->active;
     engine->result->backends[index].cut += backend->active;
     set_active(backend, 0, at);
+    for (size_t i = 0; i < engine->endings.count; i++) {
+        struct ending *ending = &engine->endings.heap[i];
+        if (ending->backend == index && ending->epoch == backend->epoch) {
+            tell(engine, ending, at, REASON_BACKEND_RESET);
+        }
+    }
     backend->epoch++;
     for (uint32_t i = 0; backend->places != NULL && i < backend->config->capacity; i++) {
         backend->places[i] = 0;
@@ -333,10 +374,16 @@ static void arrive(struct engine *engine, const struct arrival *arrival) {
     const struct client *client = &engine->load->clients[arrival->client];
     struct worker *worker = &engine->workers[arrival->worker];
     struct result *result = engine->result;
+    struct ending ending = {.began = arrival->at,
+                            .backend = NOBODY,
+                            .client = arrival->client,
+                            .port = (uint16_t)arrival->port,
+                            .worker = (uint8_t)arrival->worker};
     struct alacrity_ctx_private ctx = {
         .view = {.client_hash = client->hash, .client_port = arrival->port},
         .client = client->text,
-        .listener = "simulate",
+        .listener = LISTENER,
+        .values = &ending.values,
     };
     uint32_t tried[VIEW_TRIED_MAX], attempts = 0;
     result->arrivals++;
@@ -351,7 +398,9 @@ static void arrive(struct engine *engine, const struct arrival *arrival) {
         if (engine->backends[index].failing == 0) {
             result->sessions++;
             remember(engine, arrival->client, index);
-            serve(engine, index, arrival);
+            ending.backend = index;
+            ending.attempts = (uint8_t)(attempts + 1);
+            serve(engine, arrival, &ending);
             return;
         }
         tried[attempts++] = slot->script.view.id;
@@ -360,6 +409,9 @@ static void arrive(struct engine *engine, const struct arrival *arrival) {
         (void)slot_connect_failed(slot, engine->facts, engine->pool.suspect_after);
     }
     result->lost++;
+    ending.attempts = (uint8_t)attempts;
+    tell(engine, &ending, arrival->at, attempts > 0 ? REASON_CONNECT_FAILED : REASON_NO_BACKEND);
+    values_free(&ending.values);
 }
 
 /* ---- playing ---- */
@@ -374,9 +426,10 @@ static void catch_up(struct engine *engine, double until) {
             apply(engine, change);
             changes_drop(&engine->changes);
         } else if (ending != NULL && ending->at <= until) {
-            advance(engine, ending->at);
-            end_session(engine, ending);
+            struct ending ended = *ending;
+            advance(engine, ended.at);
             endings_drop(&engine->endings);
+            end_session(engine, &ended);
         } else {
             return;
         }
@@ -465,6 +518,7 @@ static bool make_workers(struct engine *engine, struct messages *messages) {
         if (worker->policy == NULL) {
             return false;
         }
+        worker->hears = scripting->policy_hears(worker->policy);
         scripting->host_start(worker->host, NULL);
     }
     return true;

@@ -57,6 +57,9 @@ void endings_drop(struct endings *endings) {
 }
 
 void endings_free(struct endings *endings) {
+    for (size_t i = 0; i < endings->count; i++) {
+        values_free(&endings->heap[i].values);
+    }
     free(endings->heap);
 }
 

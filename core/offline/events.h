@@ -3,11 +3,16 @@
 #ifndef OFFLINE_EVENTS_H
 #define OFFLINE_EVENTS_H
 
+#include "base/values.h"
 #include "offline/scenario.h"
 
 struct ending {
-    double at;
+    double at, began;
     uint32_t backend, epoch;
+    uint32_t client;
+    uint16_t port;
+    uint8_t worker, attempts;
+    struct values values; /* what its policy keeps with the session */
 };
 
 /* The earliest first; equal ones in no order. */
@@ -20,7 +25,7 @@ struct endings {
 bool endings_add(struct endings *endings, struct ending ending) __attribute__((warn_unused_result));
 /* NULL: there is none. */
 const struct ending *endings_first(const struct endings *endings);
-void endings_drop(struct endings *endings); /* the first */
+void endings_drop(struct endings *endings); /* the first; its values are the caller's */
 void endings_free(struct endings *endings);
 
 struct change {

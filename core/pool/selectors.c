@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/address.h"
+#include "base/values.h"
 #include "pool/least.h"
 
 static struct pool_view *view_of(const struct alacrity_pool *pool) {
@@ -394,6 +395,18 @@ static uint32_t hash(const char *bytes, uint32_t length) {
     return hash_bytes(bytes, length);
 }
 
+static void value_get(const void *values, const char *key, uint32_t length,
+                      struct alacrity_value *out) {
+    values_get(values, key, length, out);
+}
+
+static uint32_t value_set(void *values, const char *key, uint32_t length, uint32_t type,
+                          double number, const char *bytes, uint32_t value_length) {
+    const struct alacrity_value value = {
+        .type = type, .length = value_length, .number = number, .bytes = bytes};
+    return values_set(values, key, length, &value);
+}
+
 const struct alacrity_natives view_natives = {
     .least = least_pick,
     .rotate = rotate,
@@ -402,4 +415,6 @@ const struct alacrity_natives view_natives = {
     .find = find,
     .subset = subset,
     .hash = hash,
+    .value_get = value_get,
+    .value_set = value_set,
 };

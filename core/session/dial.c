@@ -73,7 +73,9 @@ static struct slot *pick(struct session *session) {
                  .last_failure_code = (uint32_t)dial->last_error},
         .client = client_text,
         .listener = session->listener->name,
+        .values = &session->values,
     };
+    session->asked = true;
     struct slot *slot = NULL;
     enum pick_answer answer = shadow_is_due(pool, dial)
                                   ? ask_both(session, &ctx, &slot)

@@ -19,6 +19,7 @@ struct policy_place {
     struct pool_view *view;         /* what it is asked over: the pool's, or its own */
     struct script_host *host;       /* its own; NULL: the plan's */
     struct script_version *version; /* a reference, when the host is its own; else NULL */
+    bool hears; /* it is to be told of sessions' ends; written before the place is handed over */
 };
 
 struct worker_pool {
@@ -50,6 +51,9 @@ struct worker_plan {
     uint32_t references; /* sessions not yet connected, +1 while current; the worker's own */
     uint32_t pool_count, listener_count;
     struct worker_pool *pools;
+    /* Those whose current policy hears, by address of their facts; room for all. The worker's. */
+    struct worker_pool **hearing;
+    uint32_t hearing_count;
     struct worker_listener *listeners; /* only those that relay to a pool */
 };
 

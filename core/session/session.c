@@ -20,6 +20,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -345,13 +347,30 @@ static void session_on_timer(struct ev_loop *loop, struct ev_timer *timer, int e
 
 /* ---- closing ---- */
 
+#define VALUE_NAME_BYTES (VALUES_KEY_MAX + 5)
+#define NUMBER_BYTES 40
+
+/* What a script keeps, for the log; a number is written into `digits`. */
+static struct log_field value_field(const char *name, const struct alacrity_value *value,
+                                    char *digits) {
+    switch (value->type) {
+    case ALACRITY_SHARED_STRING:
+        return LOG_STRING(name, value->bytes);
+    case ALACRITY_SHARED_BOOLEAN:
+        return LOG_BARE(name, value->number != 0 ? "true" : "false");
+    default:
+        snprintf(digits, NUMBER_BYTES, "%.14g", value->number);
+        return isfinite(value->number) ? LOG_BARE(name, digits) : LOG_STRING(name, digits);
+    }
+}
+
 static void log_end(const struct session *session, enum session_reason reason) {
     char client[ALACRITY_ADDRESS_BYTES];
     struct address address;
     session_client_address(session, &address);
     address_format(&address, client, sizeof(client));
     ev_tstamp lasted = session->plane->now - session->opened;
-    struct log_field fields[] = {
+    struct log_field fields[9 + VALUES_COUNT_MAX] = {
         LOG_STRING("listener", session->listener->name),
         LOG_STRING("client", client),
         LOG_STRING("pool", session->pool->name),
@@ -362,7 +381,15 @@ static void log_end(const struct session *session, enum session_reason reason) {
         LOG_NUMBER("retries", session->attempts > 0 ? session->attempts - 1 : 0),
         LOG_STRING("reason", session_reason_word(reason)),
     };
-    log_fields(LOG_INFO, "session", fields, "session ended");
+    char names[VALUES_COUNT_MAX][VALUE_NAME_BYTES], numbers[VALUES_COUNT_MAX][NUMBER_BYTES];
+    uint32_t count = 9;
+    const char *key;
+    struct alacrity_value value;
+    for (uint32_t i = 0; values_each(&session->values, i, &key, &value); i++) {
+        snprintf(names[i], sizeof(names[i]), "ctx.%s", key);
+        fields[count++] = value_field(names[i], &value, numbers[i]);
+    }
+    log_event(LOG_INFO, "session", fields, count, "session ended");
 }
 
 static void side_close(struct side *side, bool reset) {
@@ -403,9 +430,11 @@ void session_close(struct session *session, enum session_reason reason) {
         return;
     }
     struct data_plane *plane = session->plane;
+    session_tell_policy(session, reason);
     if (session->logged) {
         log_end(session, reason);
     }
+    values_free(&session->values);
     ev_timer_stop(plane->loop, &session->timer);
     /* Never relayed, so nothing watches it yet, and the client was told nothing. When descriptors
      * or memory are short, this one's are given back at once instead. */

@@ -15,6 +15,7 @@
 #include "base/address.h"
 #include "base/list.h"
 #include "base/slab.h"
+#include "base/values.h"
 #include "session/plan.h"
 
 enum session_state {
@@ -84,6 +85,7 @@ struct session {
     struct pool_row *pool_row;
     struct slot *slot; /* dialled or connected backend; its `active` counts us */
     struct slot_row *slot_row;
+    struct values values; /* what scripts keep with it */
     uint64_t id;
     ev_tstamp opened, last_activity;
     uint32_t idle_ms, session_ms; /* 0 = none */
@@ -91,6 +93,7 @@ struct session {
     uint8_t attempts;             /* dials it took */
     bool logged;                  /* one log line at its end */
     bool capped;                  /* counted in listener->active */
+    bool asked;                   /* a policy was, and may want to hear of its end */
     uint8_t client_family;
     uint16_t client_port;
     uint8_t client_ip[16];
@@ -119,6 +122,12 @@ void session_close(struct session *session, enum session_reason reason);
 /* Arms the timer for the earliest deadline of the session's state. */
 void session_arm_timer(struct session *session);
 void session_client_address(const struct session *session, struct address *out);
+
+/* closed.c */
+/* After a policy of the plan, which is the current one, was put in its place. */
+void plan_find_hearing(struct worker_plan *plan);
+/* Tells the current policy of the session's pool how it ended, if that wants to hear. */
+void session_tell_policy(struct session *session, enum session_reason reason);
 
 /* dial.c */
 void dial_next(struct session *session); /* picks a backend and starts to connect */

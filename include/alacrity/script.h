@@ -76,6 +76,17 @@ struct alacrity_ctx {
     uint32_t last_failure_code; /* why the attempt before failed (errno), 0 on the first */
 };
 
+/* How a session ended that had asked a policy for a backend. */
+struct alacrity_closed {
+    uint32_t attempts;    /* backends that were dialled */
+    uint32_t client_hash; /* as alacrity_ctx's */
+    uint32_t client_port;
+    uint32_t reason_code; /* enum session_reason */
+    double duration_ms;   /* since it was accepted */
+    double bytes_in;      /* from the client */
+    double bytes_out;     /* to the client */
+};
+
 /* ---- private from here on: prelude.lua only ---- */
 struct alacrity_backend_private {
     struct alacrity_backend view;
@@ -96,6 +107,23 @@ struct alacrity_ctx_private {
     struct alacrity_ctx view;
     const char *client;   /* numeric address without port, or "unix" */
     const char *listener; /* the listener's name */
+    void *values;         /* struct values, what the session keeps; NULL: it is over, or made up */
+};
+
+struct alacrity_closed_private {
+    struct alacrity_closed view;
+    const char *client, *listener;
+    const char *reason;                     /* session_reason_word */
+    const struct alacrity_backend *backend; /* it was connected to; NULL = none */
+    void *values;
+};
+
+/* What a session keeps under a key. */
+struct alacrity_value {
+    uint32_t type;   /* ALACRITY_SHARED_... */
+    uint32_t length; /* of a string */
+    double number;   /* a boolean is 0 or 1 */
+    const char *bytes;
 };
 
 /* Native selectors: each answers a position in pool->eligible, or -1 when there is none. */
@@ -109,6 +137,11 @@ struct alacrity_natives {
     const struct alacrity_pool *(*subset)(const struct alacrity_pool *pool, uint32_t kind,
                                           uint32_t tag_bits); /* NULL: see view_subset */
     uint32_t (*hash)(const char *bytes, uint32_t length);
+    /* What sessions keep (core/base/values.h). `set` answers an enum values_fault. */
+    void (*value_get)(const void *values, const char *key, uint32_t length,
+                      struct alacrity_value *out);
+    uint32_t (*value_set)(void *values, const char *key, uint32_t length, uint32_t type,
+                          double number, const char *bytes, uint32_t value_length);
 };
 
 /* ---- the library's own: lua/alacrity/inner/ only ---- */

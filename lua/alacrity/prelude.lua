@@ -28,7 +28,10 @@ local pool_t = ffi.typeof("struct alacrity_pool")
 local all_t = ffi.typeof("struct alacrity_all")
 local backend_ptr = ffi.typeof("const struct alacrity_backend_private *")
 local pool_ptr = ffi.typeof("const struct alacrity_pool_private *")
+local ctx_t = ffi.typeof("struct alacrity_ctx")
 local ctx_ptr = ffi.typeof("const struct alacrity_ctx_private *")
+local closed_t = ffi.typeof("struct alacrity_closed")
+local closed_ptr = ffi.typeof("const struct alacrity_closed_private *")
 local all_ptr = ffi.typeof("const struct alacrity_all *")
 local credits_t = ffi.typeof("struct { uint32_t count; int64_t credits[?]; }")
 
@@ -36,6 +39,8 @@ local natives = cast("const struct alacrity_natives *", host.natives)
 local native_least, native_maglev = natives.least, natives.maglev
 local native_ring, native_find, native_hash = natives.ring, natives.find, natives.hash
 local native_rotate, native_subset = natives.rotate, natives.subset
+local native_value_get, native_value_set = natives.value_get, natives.value_set
+local library = cast("const struct alacrity_library *", host.library)
 local native_now = cast("alacrity_now *", host.now)
 local states, failures = host.states, host.failures
 local zones, tags = host.zones, host.tags -- code to name; name to bit
@@ -248,7 +253,72 @@ ffi.metatype(all_t, {
   __metatable = false,
 })
 
+-- ---- what a session keeps -----------------------------------------------------------------------
+
+local NOTHING, NUMBER, BOOLEAN, STRING = 0, 1, 2, 3 -- alacrity_value.type
+local TRIAL, GONE = 1, 5 -- alacrity_library.stage; enum values_fault
+local value = ffi.new("struct alacrity_value")
+local VALUE_FAULTS = {
+  "a key must be a name: up to 32 letters, digits and _, no digit first",
+  "a string is at most 256 bytes long",
+  "a session keeps at most 16 values",
+  "out of memory",
+  "the session is over",
+}
+
+local function value_get(values, key)
+  if type(key) ~= "string" then error("the key must be a string", 3) end
+  native_value_get(values, key, #key, value)
+  local kind = value.type
+  if kind == NUMBER then return value.number end
+  if kind == BOOLEAN then return value.number ~= 0 end
+  if kind == STRING then return text(value.bytes, value.length) end
+end
+
+-- A shadow's changes, and those of the trial, are checked and not made.
+local function value_set(values, key, content)
+  if type(key) ~= "string" then error("the key must be a string", 3) end
+  if library.stage == TRIAL then values = nil end
+  local kind, fault = type(content), 0
+  if kind == "string" then
+    fault = native_value_set(values, key, #key, STRING, 0, content, #content)
+  elseif kind == "number" then
+    fault = native_value_set(values, key, #key, NUMBER, content, "", 0)
+  elseif kind == "boolean" then
+    fault = native_value_set(values, key, #key, BOOLEAN, content and 1 or 0, "", 0)
+  elseif content == nil then
+    fault = native_value_set(values, key, #key, NOTHING, 0, "", 0)
+  else
+    error("a value must be a number, a string, a boolean, or nil to remove it", 3)
+  end
+  if fault ~= 0 and not (fault == GONE and library.stage == TRIAL) then
+    error(VALUE_FAULTS[fault], 3)
+  end
+end
+
 -- ---- ctx: the session a backend is picked for --------------------------------------------------
+
+local function check_ctx(self)
+  if not istype(ctx_t, self) then
+    error("call the methods of ctx with a colon, as in ctx:get('tenant')", 3)
+  end
+end
+
+local ctx_methods = {
+  --- What the session keeps under the key: a number, a string, a boolean, or nil.
+  get = function(self, key)
+    check_ctx(self)
+    local kept = value_get(cast(ctx_ptr, self).values, key) -- no tail call: errors name the caller
+    return kept
+  end,
+  --- Has the session keep a value under a name of up to 32 letters, digits and _: a number, a
+  --- boolean, a string of up to 256 bytes; nil removes it. At most 16. Later picks, on_close and the
+  --- session's log line see it.
+  set = function(self, key, content)
+    check_ctx(self)
+    value_set(cast(ctx_ptr, self).values, key, content)
+  end,
+}
 
 local ctx_fields = {
   client = function(self) return text(cast(ctx_ptr, self).client) end,
@@ -259,12 +329,46 @@ local ctx_fields = {
   end,
 }
 
-ffi.metatype("struct alacrity_ctx", {
+ffi.metatype(ctx_t, {
   __index = function(self, key)
     local field = ctx_fields[key]
     if field then return field(self) end
+    return ctx_methods[key]
   end,
   __tostring = function() return "ctx" end,
+  __metatable = false,
+})
+
+-- ---- closed: how a session ended ---------------------------------------------------------------
+
+local closed_fields = {
+  client = function(self) return text(cast(closed_ptr, self).client) end,
+  listener = function(self) return text(cast(closed_ptr, self).listener) end,
+  reason = function(self) return text(cast(closed_ptr, self).reason) end,
+  backend = function(self)
+    local backend = cast(closed_ptr, self).backend
+    if backend ~= nil then return backend[0] end
+  end,
+}
+
+local closed_methods = {
+  --- What the session keeps under the key.
+  get = function(self, key)
+    if not istype(closed_t, self) then
+      error("call the methods of what ended with a colon, as in closed:get('tenant')", 2)
+    end
+    local kept = value_get(cast(closed_ptr, self).values, key)
+    return kept
+  end,
+}
+
+ffi.metatype(closed_t, {
+  __index = function(self, key)
+    local field = closed_fields[key]
+    if field then return field(self) end
+    return closed_methods[key]
+  end,
+  __tostring = function() return "closed" end,
   __metatable = false,
 })
 
@@ -404,6 +508,7 @@ return {
     return pool
   end,
   ctx = function(pointer) return cast("const struct alacrity_ctx *", pointer)[0] end,
+  closed = function(pointer) return cast("const struct alacrity_closed *", pointer)[0] end,
   size = function(name) return ffi.sizeof("struct " .. name) end,
   offset = function(name, field) return (ffi.offsetof("struct " .. name, field)) end,
 }

@@ -200,25 +200,31 @@ function test.policy(script, options, pool)
 end
 
 local SESSION = { client = true, port = true, attempt = true, listener = true, last_failure = true,
-  tried = true }
+  tried = true, values = true }
 
 local function ask(policy, times, session, level)
   session = session or {}
   for key in pairs(session) do
     if not SESSION[key] then
       error("a session has no '" .. tostring(key) ..
-        "'; it has client, port, attempt, listener, last_failure and tried", level + 1)
+        "'; it has client, port, attempt, listener, last_failure, tried and values", level + 1)
     end
   end
   local tried = session.tried or {}
   local failure = session.last_failure or (#tried > 0 and "refused" or nil)
-  local ok, answer, more = native.pick(policy.id, times, session.client or "192.0.2.1",
-    session.port or 40000, session.attempt or #tried + 1, session.listener or "test", failure, tried)
+  local ok, answer, more, values = native.pick(policy.id, times, session.client or "192.0.2.1",
+    session.port or 40000, session.listener or "test", session.attempt or #tried + 1, failure, tried,
+    session.values)
   if not ok then refuse(answer, level + 1) end
+  if values and session.values then
+    for key in pairs(session.values) do session.values[key] = nil end
+    for key, value in pairs(values) do session.values[key] = value end
+  end
   return answer, more
 end
 
---- Asks for one session: the name of a backend, or nil and why there is none.
+--- Asks for one session: the name of a backend, or nil and why there is none. Afterwards
+--- `session.values`, if it is given, is what the session keeps (ctx:set).
 function Policy:pick(session)
   local name, why = ask(self, 0, session, 2)
   return name, why
@@ -232,6 +238,25 @@ function Policy:spread(times, session)
   end
   local counts, nobody = ask(self, times, session, 2)
   return counts, nobody
+end
+
+local CLOSED = { client = true, port = true, listener = true, attempts = true, backend = true,
+  reason = true, duration_ms = true, bytes_in = true, bytes_out = true, values = true }
+
+--- Tells the policy's on_close that a session ended.
+function Policy:close(closed)
+  closed = closed or {}
+  for key in pairs(closed) do
+    if not CLOSED[key] then
+      error("what ended has no '" .. tostring(key) .. "'; it has client, port, listener, attempts, " ..
+        "backend (a name), reason, duration_ms, bytes_in, bytes_out and values", 2)
+    end
+  end
+  local ok, why = native.close(self.id, closed.client or "192.0.2.1", closed.port or 40000,
+    closed.listener or "test", closed.attempts or (closed.backend and 1 or 0), closed.backend,
+    closed.reason or (closed.backend and "done" or "no_backend"), closed.duration_ms or 0,
+    closed.bytes_in or 0, closed.bytes_out or 0, closed.values)
+  if not ok then refuse(why, 2) end
 end
 
 -- ---- checks ------------------------------------------------------------------------------------

@@ -435,3 +435,46 @@ def test_a_script_that_is_wrong_is_told_with_its_line(tmp_path):
 def test_help():
     done = command("simulate", "--help")
     assert done.returncode == 0 and "--trace FILE" in done.stdout and not done.stderr
+
+
+# ---- policies that hear of ends ----
+
+HEARS = """
+local by_name = {} -- sessions it was told of that have not ended
+return {api = 1, kind = "policy", name = "hears", new = function()
+  return {
+    pick = function(self, ctx, pool)
+      for i = 1, #pool do
+        local mine = by_name[pool[i].name] or 0
+        if mine ~= pool[i].active and ctx.listener ~= "trial" then
+          error(pool[i].name .. ": " .. mine .. " by ends, " .. pool[i].active .. " by the facts")
+        end
+      end
+      local one, before = pool:least(), ctx:get("at")
+      if ctx.listener ~= "trial" then
+        if before then by_name[before] = by_name[before] - 1 end -- this is its retry
+        by_name[one.name] = (by_name[one.name] or 0) + 1
+        ctx:set("at", one.name)
+      end
+      return one
+    end,
+    on_close = function(self, closed)
+      if closed.listener == "trial" then return end
+      local at = closed:get("at")
+      assert(closed.backend.name == at and closed.duration_ms > 0 and closed.client ~= "")
+      assert(closed.reason == "done" or closed.reason == "backend_reset")
+      by_name[at] = by_name[at] - 1
+    end,
+  }
+end}
+"""
+
+
+def test_a_policy_is_told_of_every_end(tmp_path):
+    """It counts for itself, and finds its counts to be the facts, also when a backend fails."""
+    (tmp_path / "hears.lua").write_text(HEARS, encoding="utf-8")
+    results, _ = simulate("-b", 3, "-p", tmp_path / "hears.lua", "--rate", "50/s", "--session", "exp:1s",
+                          "--duration", "300s", "--fail", "b2@100s-160s", "--workers", 1)
+    (result,) = results.values()
+    assert result["errors"] == 0 and result["overruns"] == 0, result
+    assert result["cut"] > 0, "the failure cut some"
