@@ -136,6 +136,10 @@ const struct script_post *builder_script_post(const struct builder *builder) {
     return builder->loop != NULL ? &builder->post : NULL;
 }
 
+struct watch *builder_watch(const struct builder *builder) {
+    return builder->watch;
+}
+
 void builder_post(struct builder *builder, struct mail *mail) {
     mailbox_post(&builder->mailbox, mail);
 }

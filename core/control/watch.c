@@ -1,6 +1,7 @@
 /* Watch: notices that a file has changed, and asks for a reload; see watch.h. The walk:
  *
- *   on_poll (builder) -> at_control -> control_reload -> ... -> on_reloaded (control) -> at_builder
+ *   on_poll (builder) -> at_control -> control_reload, or scripts_swap_again -> ...
+ *       -> on_reloaded (control) -> at_builder
  *
  * Files are looked at with stat(), ten times a second, and not through inotify: that follows one
  * inode or the names in one folder, while an editor may put another file in the place, a link
@@ -22,6 +23,7 @@
 #include "base/log.h"
 #include "config/source.h"
 #include "control/conductor.h"
+#include "control/scripts.h"
 
 #define POLL_SECONDS 0.1
 #define STILL_POLLS 1u /* without a further change: whoever writes has finished */
@@ -42,8 +44,9 @@ struct stamp {
 struct watched {
     struct list node;
     struct stamp seen;
-    bool tried;   /* by the build under way */
-    bool changed; /* since the last build */
+    bool tried;      /* by the build under way */
+    bool configured; /* tried by a build of the configuration; else for a policy swapped in */
+    bool changed;    /* since the last build */
     char path[];
 };
 
@@ -57,9 +60,13 @@ struct watch {
     struct list files;
     uint32_t still_polls; /* without a change */
     uint32_t polls;       /* since the first change that no build knows of; 0 = there is none */
-    bool asked;           /* the mail is on its way */
+    bool swapping;        /* the build under way is of a policy that is swapped in */
+    bool asked;           /* the mail is on its way; what follows is control's meanwhile */
     struct mail mail;
-    char what[512]; /* has changed; the builder's until it has asked, then control's */
+    bool again;       /* asked to swap again, not to reload */
+    uint32_t awaited; /* answers to that */
+    char path[4096];  /* of the (first) file that has changed */
+    uint32_t more;    /* others that have, too */
 };
 
 /* ---- looking ---- */
@@ -115,10 +122,17 @@ static void note(struct watch *watch, const char *path) {
         memcpy(file->path, path, bytes);
         list_append(&watch->files, &file->node);
     }
-    if (!file->tried) {
-        file->seen = stamp_of(path);
-        file->tried = true;
+    struct stamp now = file->tried ? file->seen : stamp_of(path);
+    if (!watch->swapping) {
+        file->configured = true;
+    } else if (!file->configured) {
+        file->changed = false;
+    } else if (!same_stamp(&now, &file->seen)) { /* the configuration does not know that yet */
+        file->changed = true;
+        watch->polls = 1;
     }
+    file->seen = now;
+    file->tried = true;
 }
 
 static void on_tried(struct source_witness *witness, const char *path) {
@@ -137,15 +151,35 @@ void watch_end(struct watch *watch, bool ok) {
         return;
     }
     source_witness = NULL;
+    watch->polls = 0;
     list_each(node, &watch->files) {
         struct watched *file = container_of(node, struct watched, node);
         if (ok && !file->tried) {
             forget(file);
-        } else {
-            file->tried = file->changed = false;
+            continue;
         }
+        file->tried = false;
+        file->changed = file->changed && !file->configured; /* a swap that is still due */
+        watch->polls = file->changed ? 1 : watch->polls;
     }
-    watch->polls = 0;
+}
+
+void watch_begin_swap(struct watch *watch) {
+    if (watch != NULL) {
+        watch->swapping = true;
+        source_witness = &watch->witness;
+    }
+}
+
+void watch_end_swap(struct watch *watch) {
+    if (watch == NULL) {
+        return;
+    }
+    source_witness = NULL;
+    watch->swapping = false;
+    list_each(node, &watch->files) {
+        container_of(node, struct watched, node)->tried = false;
+    }
 }
 
 /* ---- asking ---- */
@@ -155,42 +189,72 @@ static void at_builder(struct mail *mail, void *owner) {
     container_of(mail, struct watch, mail)->asked = false;
 }
 
-/* Control. What is wrong with all of it stands in the line of the reload itself. */
-static void on_reloaded(void *argument, bool ok, const char *text) {
-    struct watch *watch = argument;
-    if (ok) {
-        log_message(LOG_INFO, "watch", "%s changed: %s", watch->what, text);
-    } else {
-        log_message(LOG_WARNING, "watch", "%s changed: refused, the running one goes on: %.*s",
-                    watch->what, (int)strcspn(text, "\n"), text);
-    }
+static void answered(struct watch *watch) {
     watch->mail.deliver = at_builder;
     builder_post(watch->builder, &watch->mail);
 }
 
-static void at_control(struct mail *mail, void *owner) {
-    struct control *control = owner;
-    if (!conductor_is_finishing(control) && !control->draining) { /* else it stays asked */
-        control_reload(control, on_reloaded, container_of(mail, struct watch, mail));
+/* Control. What is wrong with all of it stands in the line of the reload or swap itself. */
+static void on_done(void *argument, bool ok, const char *text) {
+    struct watch *watch = argument;
+    char more[32] = "";
+    if (watch->more > 0) {
+        snprintf(more, sizeof(more), " and %u more", watch->more);
+    }
+    if (ok) {
+        log_message(LOG_INFO, "watch", "%s%s changed: %s", watch->path, more, text);
+    } else {
+        log_message(LOG_WARNING, "watch", "%s%s changed: refused, the running one goes on: %.*s",
+                    watch->path, more, (int)strcspn(text, "\n"), text);
+    }
+    if (--watch->awaited == 0) {
+        answered(watch);
     }
 }
 
-static void ask(struct watch *watch) {
-    const char *first = NULL;
-    uint32_t more = 0;
+static void at_control(struct mail *mail, void *owner) {
+    struct control *control = owner;
+    struct watch *watch = container_of(mail, struct watch, mail);
+    if (conductor_is_finishing(control) || control->draining) {
+        return; /* it stays asked */
+    }
+    if (!watch->again) {
+        watch->awaited = 1;
+        control_reload(control, on_done, watch);
+        return;
+    }
+    watch->awaited = 1; /* ours, until all are asked */
+    scripts_swap_again(control->scripts, watch->path, &watch->awaited, on_done, watch);
+    if (--watch->awaited == 0) {
+        answered(watch); /* no such policy is current any more, or all have answered */
+    }
+}
+
+/* The files of the configuration go first: a reload ends what was swapped in. False: none of that
+ * kind has changed. */
+static bool ask(struct watch *watch, bool again) {
+    const struct watched *first = NULL;
+    watch->more = 0;
     list_each(node, &watch->files) {
-        const struct watched *file = container_of(node, struct watched, node);
-        more += first != NULL && file->changed;
-        first = first == NULL && file->changed ? file->path : first;
+        struct watched *file = container_of(node, struct watched, node);
+        if (!file->changed || file->configured == again) {
+            continue;
+        }
+        watch->more += first != NULL && !again;
+        if (first == NULL) {
+            first = file;
+            file->changed = !again; /* one swapped file at a time; a build clears the others */
+        }
     }
-    if (more > 0) {
-        snprintf(watch->what, sizeof(watch->what), "%.400s and %u more", first, more);
-    } else {
-        snprintf(watch->what, sizeof(watch->what), "%.400s", first);
+    if (first == NULL) {
+        return false;
     }
+    snprintf(watch->path, sizeof(watch->path), "%s", first->path);
+    watch->again = again;
     watch->asked = true;
     watch->mail.deliver = at_control;
     mailbox_post(&watch->control->mailbox, &watch->mail);
+    return true;
 }
 
 static void on_poll(struct ev_loop *loop, struct ev_timer *timer, int events) {
@@ -210,8 +274,9 @@ static void on_poll(struct ev_loop *loop, struct ev_timer *timer, int events) {
     watch->still_polls = change ? 0 : watch->still_polls + 1;
     watch->polls += change || watch->polls > 0;
     bool finished = watch->still_polls >= (missing ? MISSING_POLLS : STILL_POLLS);
-    if (watch->polls > 0 && !watch->asked && (finished || watch->polls >= IMPATIENT_POLLS)) {
-        ask(watch);
+    if (watch->polls > 0 && !watch->asked && (finished || watch->polls >= IMPATIENT_POLLS) &&
+        !ask(watch, false) && !ask(watch, true)) {
+        watch->polls = 0; /* all that changed has been asked for */
     }
 }
 

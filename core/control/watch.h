@@ -1,5 +1,6 @@
 /* Watch: `run --watch`. Looks at every file the configuration was made of, and asks for a reload
- * when one has changed. The builder's, but for what says otherwise. NULL, where nothing is watched,
+ * when one has changed; and at those of policies swapped in, which are then swapped in again. The
+ * builder's, but for what says otherwise. NULL, where nothing is watched,
  * is fine everywhere. */
 #ifndef CONTROL_WATCH_H
 #define CONTROL_WATCH_H
@@ -18,5 +19,8 @@ void watch_free(struct watch *watch);
  * came to something (`ok`), others are not any more. */
 void watch_begin(struct watch *watch);
 void watch_end(struct watch *watch, bool ok);
+/* The same around the building of a policy that was asked for by its file. */
+void watch_begin_swap(struct watch *watch);
+void watch_end_swap(struct watch *watch);
 
 #endif

@@ -187,6 +187,44 @@ def test_many_reloads_leave_nothing_behind_and_sessions_unharmed():
             eventually(lambda: balancer.fds() <= before, "no descriptor is lost")
 
 
+def test_swapped_in_policy_is_swapped_in_again():
+    port = free_port()
+    scripts = {"one.lua": AT % 1, "two.lua": BY_MODULE, "lib/at.lua": "return 2", "third.lua": AT % 1}
+    with start(port, scripts, lua={"path": ["./lib"]}) as balancer:
+        def swap(name):
+            balancer.admin("script", "swap", "app", balancer.folder / name, plain=True)
+
+        swap("two.lua")
+        assert ask(port) == b"b\n"
+        replace(balancer.folder / "two.lua", AT % 1)
+        becomes(port, b"a\n")
+        assert re.search(r"pool app: version 3 .* is live", balancer.wait_line(r"two.lua changed"))
+        balancer.put("two.lua", BY_MODULE)
+        becomes(port, b"b\n")
+        balancer.put("lib/at.lua", "return 1")
+        becomes(port, b"a\n")
+
+        balancer.put("two.lua", "return {")
+        assert "two.lua:1:" in balancer.wait_line(r"two.lua changed: refused")
+        assert ask(port) == b"a\n"
+        balancer.put("two.lua", AT % 2)
+        becomes(port, b"b\n")
+        assert balancer.reloads() == 0
+
+        swap("third.lua")  # now two.lua is nobody's
+        version = balancer.pool()["versions"]["current"]["number"]
+        balancer.put("two.lua", AT % 2 + "-- again")
+        time.sleep(0.5)  # several times what a watch takes
+        assert balancer.pool()["versions"]["current"]["number"] == version
+
+        balancer.put("one.lua", AT % 2)  # what is configured is in force again
+        becomes(port, b"b\n")
+        assert balancer.reloads() == 1
+        balancer.put("third.lua", AT % 1 + "-- again")
+        time.sleep(0.5)  # several times what a watch takes
+        assert ask(port) == b"b\n"
+
+
 def test_reload_by_command_is_not_done_twice():
     port = free_port()
     with start(port, {"one.lua": AT % 1}) as balancer:
