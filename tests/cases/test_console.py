@@ -194,34 +194,36 @@ def test_wrong_command_lines(balancer):
 
 # ---- bounds ----
 
-def test_long_answers_are_cut(balancer):
-    code, out, _ = evaluate(balancer, "local t = {} for i = 1, 1000 do t[i] = i end return t")
-    assert code == 0 and "200,\n" in out and "201,\n" not in out and "... 800 more" in out
-    code, out, _ = evaluate(balancer, "('x'):rep(300000)")
-    assert code == 0 and 262144 < len(out) < 262300 and out.endswith("longer than 256 KiB\n")
-    wide = "local t = {} for i = 1, 200 do t[i] = {('y'):rep(1500), ('z'):rep(1500)} end return t"
-    code, out, _ = evaluate(balancer, wide)
-    assert code == 0 and len(out) < 262300 and "cut here" in out
-    code, out, _ = evaluate(balancer, "for i = 1, 1e5 do print('line') end return 'end'")
-    assert code == 0 and 262144 < len(out) < 262300 and "cut here" in out
+def test_long_answers_are_cut():
+    with start(lua={"budget": "5s"}) as balancer:
+        code, out, _ = evaluate(balancer, "local t = {} for i = 1, 1000 do t[i] = i end return t")
+        assert code == 0 and "200,\n" in out and "201,\n" not in out and "... 800 more" in out
+        code, out, _ = evaluate(balancer, "('x'):rep(300000)")
+        assert code == 0 and 262144 < len(out) < 262300 and out.endswith("longer than 256 KiB\n")
+        wide = "local t = {} for i = 1, 200 do t[i] = {('y'):rep(1500), ('z'):rep(1500)} end return t"
+        code, out, _ = evaluate(balancer, wide)
+        assert code == 0 and len(out) < 262300 and "cut here" in out
+        code, out, _ = evaluate(balancer, "for i = 1, 1e5 do print('line') end return 'end'")
+        assert code == 0 and 262144 < len(out) < 262300 and "cut here" in out
 
 
 def test_stopped_text_costs_this_console_its_variables(balancer):
+    budget, memory = "of CPU time (lua.budget: 100 ms)", "it filled its memory"
+    texts = [("while true do end", budget), ("while true do pcall(error) end", budget),
+             ("return setmetatable({}, {__tostring = error}), (function() while true do end end)()", budget)]
+    if balancer.admin("status")["watchdog"] == "proven":  # else C functions escape it
+        texts += [("local s = ('a?'):rep(3e4) .. ('a'):rep(3e4) return (('a'):rep(3e4)):find(s)", None),
+                  ("local t = {} for i = 1, 1e9 do t[i] = ('x'):rep(1e6) .. i end", memory)]
     with Console(balancer) as one, Console(balancer) as other:
         for console in (one, other):
             assert console.verdict == "ok" and console.ask("x = 5") == ("ok", "")
-        for text, cause in [("while true do end", "more than 100 ms"),
-                            ("while true do pcall(error) end", "more than 100 ms"),
-                            ("(('a?'):rep(3e4) .. ('a'):rep(3e4)):find(('a?'):rep(3e4) .. 'b')", None),
-                            ("local t = {} for i = 1, 1e9 do t[i] = ('x'):rep(1e6) .. i end", "memory"),
-                            ("return setmetatable({}, {__tostring = error}), (function() while true do end "
-                             "end)()", "more than 100 ms")]:
+        for text, cause in texts:
             word, told = one.ask(text)
             assert word == "error", (text, told)
-            if cause and cause != "memory":
-                assert cause in told and "your variables are gone" in told
-                assert one.ask("x") == ("ok", "nil\n")
-                assert one.ask("x = 6") == ("ok", "")
+            if cause:
+                assert cause in told and told.endswith("your variables are gone\n"), told
+            assert one.ask("x")[1] in ("nil\n", "6\n" if not cause else "nil\n")
+            assert one.ask("x = 6") == ("ok", "")
         assert other.ask("x") == ("ok", "5\n")
         assert one.ask("pools.app.name") == ("ok", '"app"\n')
     assert balancer.admin("status")["draining"] is False
