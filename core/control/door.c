@@ -1,4 +1,5 @@
-/* The door of the admin socket: making, finding and removing its file. Control thread; see door.h. */
+/* The door of the admin socket: making, finding and removing its file. Control thread; see door.h.
+ */
 #include "control/door.h"
 
 #include <errno.h>
