@@ -120,24 +120,24 @@ void run_misbehaved(struct run *run, const char *how) {
     vm_report(run->script, run->hook, how);
 }
 
-/* Each end may free others of the list, or begin nothing new in the lost state: look from the start
- * again each time. */
+/* Each end may free others, wherever they are, but begins nothing new in the lost state. */
 void runtime_state_lost(struct vm *vm) {
-    const struct runtime *runtime = vm->host->runtime;
-    struct run *lost;
-    do {
-        lost = NULL;
-        if (runtime == NULL) {
-            return;
+    struct runtime *runtime = vm->host->runtime;
+    struct list lost;
+    list_init(&lost);
+    if (runtime == NULL) {
+        return;
+    }
+    list_each(node, &runtime->runs) {
+        if (container_of(node, struct run, node)->script->vm == vm) {
+            list_remove(node);
+            list_append(&lost, node);
         }
-        list_each(node, &runtime->runs) {
-            struct run *run = container_of(node, struct run, node);
-            lost = lost == NULL && run->script->vm == vm ? run : lost;
-        }
-        if (lost != NULL) {
-            lost->end(lost, RUN_FAILED);
-        }
-    } while (lost != NULL);
+    }
+    while (!list_is_empty(&lost)) {
+        struct run *run = container_of(lost.next, struct run, node);
+        run->end(run, RUN_FAILED);
+    }
 }
 
 static void act(const struct run *run) {

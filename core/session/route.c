@@ -17,6 +17,8 @@
 #include "base/log.h"
 #include "session/session.h"
 
+#define ROUTED_PER_TURN 64 /* when a state is lost, all that wait in it are answered at once */
+
 struct routing {
     struct worker_listener *listener;
     struct route_run *run; /* NULL: not begun, or it has answered */
@@ -208,7 +210,12 @@ static void carry_out(struct session *session) {
 
 void route_settle(struct data_plane *plane) {
     struct list *routed = &plane->sessions[SESSION_ROUTED];
-    while (!list_is_empty(routed)) { /* a pick that is stopped may add more */
+    for (int i = 0; i < ROUTED_PER_TURN && !list_is_empty(routed); i++) {
         carry_out(container_of(routed->next, struct session, node));
+    }
+    if (list_is_empty(routed)) {
+        ev_idle_stop(plane->loop, &plane->more_routed);
+    } else {
+        ev_idle_start(plane->loop, &plane->more_routed);
     }
 }

@@ -77,6 +77,13 @@ static void end_turn(struct ev_loop *loop, struct ev_prepare *watcher, int event
     }
 }
 
+/* While this is watched for, the loop does not wait for anything else. */
+static void keep_turning(struct ev_loop *loop, struct ev_idle *watcher, int events) {
+    (void)loop;
+    (void)watcher;
+    (void)events;
+}
+
 static void note_time(struct ev_loop *loop, struct ev_check *watcher, int events) {
     (void)loop;
     (void)events;
@@ -102,6 +109,7 @@ bool plane_open(struct data_plane *plane, struct ev_loop *loop, struct arena *ar
     }
     slab_init(&plane->session_slab, sizeof(struct session));
     slab_init(&plane->dial_slab, sizeof(struct dial));
+    ev_idle_init(&plane->more_routed, keep_turning);
     ev_prepare_init(&plane->end_of_turn, end_turn);
     ev_prepare_start(loop, &plane->end_of_turn);
     ev_check_init(&plane->begin_turn, note_time);
@@ -125,6 +133,7 @@ void plane_close(struct data_plane *plane) {
     farewell_end_all(plane);
     end_turn(plane->loop, &plane->end_of_turn, 0);
     ev_prepare_stop(plane->loop, &plane->end_of_turn);
+    ev_idle_stop(plane->loop, &plane->more_routed);
     ev_check_stop(plane->loop, &plane->begin_turn);
     slab_destroy(&plane->session_slab);
     slab_destroy(&plane->dial_slab);

@@ -40,6 +40,7 @@ struct data_plane {
     ev_tstamp now; /* monotonic time of this turn: ev_now follows the wall clock and may jump */
     int reserve_descriptor; /* given up to close a newcomer politely when descriptors run out */
     struct list sessions[SESSION_STATE_COUNT]; /* a state is the list a session is on */
+    struct ev_idle more_routed;                /* active while some wait for the next turn */
     struct ev_prepare end_of_turn;             /* dials the routed, frees the closed ones */
     struct slab session_slab, dial_slab;
     struct list farewells; /* refused connections being closed in order */
@@ -137,7 +138,7 @@ struct alacrity_ctx_private session_ctx(struct session *session, char *client);
 /* route.c */
 /* Asks the listener's route; the session is ROUTING, without a pool. */
 void route_begin(struct session *session, struct worker_listener *listener);
-/* The end of the loop turn: carries out what was answered. */
+/* The end of the loop turn: carries out what was answered, so many at a time. */
 void route_settle(struct data_plane *plane);
 /* Lets everything go that routing needed, but for the bytes peeked: they wait as the backend's
  * `pending`. Nothing to do is fine. */

@@ -197,6 +197,36 @@ START_TEST(it_ends_with_the_worker) {
 }
 END_TEST
 
+/* As when a state is lost: others get their turn in between, and nobody is forgotten. */
+START_TEST(many_answers_are_carried_out_a_part_at_a_time) {
+    static struct session *all[200];
+    static int outer[200];
+    struct address peer = {.length = sizeof(peer.local.sun_family)};
+    peer.any.sa_family = AF_UNIX;
+    for (int i = 0; i < 200; i++) {
+        int inner;
+        socket_pair(&outer[i], &inner);
+        session_open(&plane, &worker_listener, inner, &peer);
+        all[i] = order.argument;
+    }
+    for (int i = 0; i < 200; i++) {
+        order.done(all[i], ROUTE_NONE, "");
+    }
+    ev_run(loop, EVRUN_NOWAIT);
+    ck_assert_uint_eq(ended(REASON_NO_ROUTE), 64);
+    for (int turns = 0; ended(REASON_NO_ROUTE) < 200; turns++) {
+        ev_run(loop, EVRUN_ONCE); /* does not wait */
+        ck_assert_int_lt(turns, 5);
+    }
+    ev_run(loop, EVRUN_NOWAIT);
+    ck_assert(!ev_is_active(&plane.more_routed));
+    ck_assert_uint_eq(plane.dial_slab.used, 0);
+    for (int i = 0; i < 200; i++) {
+        close(outer[i]);
+    }
+}
+END_TEST
+
 START_TEST(one_that_has_answered_may_still_be_ended) {
     open_routed();
     order.done(order.argument, ROUTE_NONE, "");
@@ -245,6 +275,7 @@ int main(void) {
     tcase_add_test(cases, a_client_that_resets_ends_the_run);
     tcase_add_test(cases, a_kernel_that_will_not_watch_ends_the_run);
     tcase_add_test(cases, it_ends_with_the_worker);
+    tcase_add_test(cases, many_answers_are_carried_out_a_part_at_a_time);
     tcase_add_test(cases, one_that_has_answered_may_still_be_ended);
     tcase_add_test(cases, the_session_timeout_holds);
     tcase_add_test(cases, only_pools_of_its_plan_can_be_chosen);
