@@ -46,7 +46,7 @@ local function frontend(listener, iid)
   return { pxname = listener.name, svname = "FRONTEND", type = FRONTEND, pid = 1, iid = iid,
     sid = 0, status = "OPEN", mode = "tcp", scur = listener.sessions_active,
     slim = limit(listener.max_sessions), stot = listener.sessions_total,
-    conn_tot = listener.sessions_total, dses = listener.ended.limit,
+    conn_tot = listener.sessions_total, dses = listener.ended.limit + listener.ended.rejected,
     bin = listener.bytes_in_total, bout = listener.bytes_out_total }
 end
 

@@ -301,7 +301,7 @@ return function(facts)
   write_families(out, SCRIPT, facts.scripts, labels_of(facts.scripts, function(script)
     return 'kind="' .. label(script.kind) .. '",script="' .. label(script.path or script.name)
       .. '",pool="' .. label(script.pool or "") .. '"'
-      .. (script.listener and ',listener="' .. label(script.listener) .. '"' or "")
+      .. ',listener="' .. label(script.listener or "") .. '"'
   end))
   script_metrics(out, facts.script_metrics)
   write_families(out, SHARED, { facts.shared }, { " " })

@@ -33,7 +33,7 @@ local function listener(name, more)
     sessions_total = 0, bytes_in_total = 0, bytes_out_total = 0, ended = { done = 0,
       client_reset = 0, backend_reset = 0, idle_timeout = 0, session_timeout = 0,
       connect_failed = 0, no_backend = 0, limit = 0, out_of_descriptors = 0, out_of_memory = 0,
-      drain = 0, killed = 0 } }
+      drain = 0, killed = 0, rejected = 0, no_route = 0, route_failed = 0 } }
   for k, v in pairs(more or {}) do
     if k == "ended" then
       for reason, n in pairs(v) do l.ended[reason] = n end
@@ -70,6 +70,10 @@ function canned.site()
       listener("database", { bind = { "unix:/run/alacrity/db.sock" }, pool = "postgres",
         sessions_active = 12, sessions_total = 8123, bytes_in_total = 812300,
         bytes_out_total = 9812300, ended = { done = 8111 } }),
+      listener("tls", { bind = { "0.0.0.0:443" }, route = "./routes/names.lua", sessions_active = 3,
+        sessions_total = 470, routes_total = 468, route_errors_total = 2, route_timeouts_total = 5,
+        route_overruns_total = 1, route_resting_total = 2, route_out_total = 0,
+        route_out_workers = 0, ended = { done = 452, rejected = 11, route_failed = 4 } }),
       listener("stats", { bind = { "127.0.0.1:8404" }, service = "stats", sessions_active = 1,
         sessions_total = 301, bytes_in_total = 60200, bytes_out_total = 5112233 }),
     },
@@ -114,6 +118,8 @@ function canned.site()
         fallbacks_total = 7 }),
       script("policy", "primary-first", { pool = "postgres", path = "./policies/primary-first.lua",
         calls_total = 8123 }),
+      script("route", "./routes/names.lua", { path = "./routes/names.lua", listener = "tls",
+        calls_total = 468, errors_total = 2, overruns_total = 1, memory_bytes = 90112 }),
       script("check", "http", { calls_total = 12003, memory_bytes = 183204 }),
       script("service", "stats", { calls_total = 300, errors_total = 1, memory_bytes = 183204,
         last_error = "page.lua:12: attempt to index a nil value (field '?')" }),
@@ -138,7 +144,8 @@ function canned.hostile()
   local facts = canned.site()
   facts.listeners[1].name, facts.listeners[1].bind[1] = evil, evil
   facts.pools[1].name, facts.pools[1].policy, facts.pools[1].check = evil, evil, evil
-  facts.listeners[1].pool = evil
+  facts.listeners[1].pool, facts.listeners[1].route = evil, evil
+  facts.listeners[3].route, facts.scripts[3].listener = evil, evil
   for _, b in ipairs(facts.pools[1].backends) do b.reason, b.address = evil, evil end
   facts.pools[1].backends[1].name = evil
   local s = facts.scripts[1]

@@ -71,7 +71,11 @@ for p in d["pools"].values():
         for k in "state admin sessions_total active".split():
             assert k in b, k
 if d["configuration"]:
-    assert isinstance(d["scripts"], list) and len(d["scripts"]) == 4
+    assert isinstance(d["scripts"], list) and len(d["scripts"]) == 5
+    assert d["scripts"][2]["kind"] == "route" and d["scripts"][2]["listener"]
+    tls = d["listeners"]["tls"]
+    assert tls["route"] and tls["routes_total"] == 468 and tls["ended"]["rejected"] == 11
+    assert "pool" not in tls and "route" not in d["listeners"]["database"]
     hits = [m for m in d["script_metrics"] if m["name"] == "hits"]
     assert len(hits) == 2 and hits[1]["labels"] == {"kind": "bad", "zone": "a"}, hits
     assert d["script_metrics"][2]["buckets"][1] == {"le": 1, "count": 8}
@@ -95,13 +99,13 @@ assert head[0] == "# pxname" and head[1] == "svname" and head[17] == "status", h
 assert all(len(r) == len(head) for r in rows), [len(r) for r in rows]
 rows = [dict(zip(head, r)) for r in rows[1:]]
 if rows:
-    assert [r["type"] for r in rows] == list("000" "22222" "1" "22" "1"), rows
-    assert [r["status"] for r in rows[:10]] == [
-        "OPEN", "OPEN", "OPEN", "UP", "UP", "DOWN", "DRAIN", "DOWN", "UP", "UP"], rows
-    assert rows[10]["status"] == "MAINT"
+    assert [r["type"] for r in rows] == list("0000" "22222" "1" "22" "1"), rows
+    assert [r["status"] for r in rows[:11]] == [
+        "OPEN", "OPEN", "OPEN", "OPEN", "UP", "UP", "DOWN", "DRAIN", "DOWN", "UP", "UP"], rows
+    assert rows[11]["status"] == "MAINT"
     assert rows[0]["slim"] == "20000" and rows[0]["stot"] == "1234567"
-    assert rows[1]["slim"] == ""
-    assert rows[5]["econ"] == "21" and rows[8]["svname"] == "BACKEND" and rows[8]["act"] == "2"
+    assert rows[1]["slim"] == "" and rows[2]["dses"] == "11"
+    assert rows[6]["econ"] == "21" and rows[9]["svname"] == "BACKEND" and rows[9]["act"] == "2"
 ']==]
 for name, make in pairs(variants) do
   local _, _, body = get("/stats;csv", make())
@@ -134,6 +138,9 @@ for _, line in ipairs {
   'alacrity_listener_sessions_ended_total{listener="web",reason="client_reset"} 3981',
   'alacrity_listener_out_bytes_total{listener="web"} 1234567890123',
   "alacrity_configuration_number 3",
+  'alacrity_listener_sessions_ended_total{listener="tls",reason="route_failed"} 4',
+  'alacrity_listener_routes_total{listener="tls"} 468',
+  'alacrity_script_errors_total{kind="route",script="./routes/names.lua",pool="",listener="tls"} 2',
   'alacrity_shared_entries{dictionary="clients"} 1200',
   "alacrity_shared_evictions_total 3",
   "alacrity_log_lines_suppressed_total 17",
