@@ -48,6 +48,7 @@ struct check;         /* one check instance: one pool, on control */
 struct test_settings; /* offline/testing.h */
 struct console;       /* one administrator's, on control */
 struct service;       /* one service instance: one listener, on control */
+struct route;         /* one route instance: one listener on one worker */
 
 enum pick_answer {
     PICK_BACKEND, /* *slot is set */
@@ -84,6 +85,41 @@ struct service_request {
 typedef void service_done(void *argument, uint32_t status, const char *content_type,
                           const char *body, size_t body_bytes);
 
+enum route_answer {
+    ROUTE_POOL,    /* the pool chosen last */
+    ROUTE_NONE,    /* it chose nothing */
+    ROUTE_REJECT,  /* it wants the session ended; `why` */
+    ROUTE_ERROR,   /* it raised an error, or answered nonsense (logged and counted by lua/) */
+    ROUTE_TIMEOUT, /* it took too long */
+    ROUTE_STOPPED, /* its state was lost, through it or another script in it */
+    ROUTE_RESTING, /* not asked: its state is being made anew */
+    ROUTE_OUT,     /* not asked: it was stopped too often, until a new version is published */
+};
+/* Worker. Once for each route_start, unless cancelled. `why` ("" = nothing) lives during the call.
+ * Called from the middle of things: it may only take note. */
+typedef void route_done(void *argument, enum route_answer answer, const char *why);
+
+#define PEEK_BYTES_MAX 16384u /* a route may look at */
+/* What the client has sent so far. */
+struct peeked {
+    const char *bytes; /* until the next of them come */
+    uint32_t length;
+    bool ended; /* no more will come */
+};
+
+/* What a route is asked about, and how it sees what the client sends. */
+struct route_order {
+    const struct alacrity_ctx_private *ctx; /* read during route_start; what it refers to copied */
+    uint32_t timeout_ms;                    /* 0 = none */
+    void *argument;                         /* of the functions */
+    struct peeked (*look)(void *argument);
+    /* From now on route_ready is due once, when so many bytes are there or the client ended. 0: no
+     * more. Calls nothing back. */
+    void (*want)(void *argument, uint32_t bytes);
+    bool (*choose)(void *argument, const char *pool); /* false: there is none of that name */
+    route_done *done;
+};
+
 /* What came of a text given to a console. */
 enum console_answer {
     CONSOLE_OK,
@@ -94,6 +130,7 @@ enum console_answer {
 /* What a script made of itself, for status and stats. */
 struct script_info {
     const char *kind, *name, *path; /* path NULL = stock */
+    const char *listener;           /* of a route; else NULL */
     uint64_t version;               /* configuration number it was built for */
     uint64_t calls, errors, overruns;
     const char *state;     /* "running", "rebuilding", "out" */
@@ -178,6 +215,16 @@ struct scripting {
                                          const struct service_request *request, uint32_t timeout_ms,
                                          service_done *done, void *argument);
     void (*service_cancel)(struct service_run *run);
+
+    /* Builder. As the others: nothing is asked for a trial. */
+    struct route *(*route_new)(struct script_host *host, const struct listener_config *listener,
+                               struct messages *messages);
+    /* Worker. Everything the run opened is closed when it ends, by itself, by the deadline or by
+     * cancel. `done` may be called before this returns; what it returns is only a number then. */
+    struct route_run *(*route_start)(struct route *route, const struct route_order *order);
+    void (*route_ready)(struct route_run *run);                /* see `want` */
+    void (*route_cancel)(struct route_run *run);               /* done will not be called */
+    uint64_t (*route_memory_bytes)(const struct route *route); /* see policy_memory_bytes */
 
     /* Worker. Another took its place, though its host goes on: it does nothing of itself any more.
      */

@@ -64,6 +64,13 @@ static void show_memory(struct worker *worker) {
             counter_set(&plan->pools[i].row->memory_bytes,
                         scripting->policy_memory_bytes(plan->pools[i].current.policy));
         }
+        for (uint32_t i = 0; i < plan->listener_count; i++) {
+            const struct worker_listener *listener = &plan->listeners[i];
+            if (listener->route != NULL) {
+                counter_set(&listener->row->route_memory_bytes,
+                            scripting->route_memory_bytes(listener->route));
+            }
+        }
     }
     atomic_store_explicit(&worker->lua_memory_bytes, bytes, memory_order_relaxed);
 }
@@ -106,6 +113,10 @@ static void forget_gauges(const struct worker_plan *plan) {
     for (uint32_t i = 0; plan != NULL && i < plan->pool_count; i++) {
         counter_set(&plan->pools[i].row->out_now, 0);
         counter_set(&plan->pools[i].row->memory_bytes, 0);
+    }
+    for (uint32_t i = 0; plan != NULL && i < plan->listener_count; i++) {
+        counter_set(&plan->listeners[i].row->route_out_now, 0);
+        counter_set(&plan->listeners[i].row->route_memory_bytes, 0);
     }
 }
 
@@ -340,7 +351,7 @@ void worker_stop(struct worker *worker) {
 
 /* ---- sessions, for mail delivered on the worker ---- */
 
-static const char *const state_words[] = {"dialling", "relaying", "closed"};
+static const char *const state_words[] = {"routing", "routing", "dialling", "relaying", "closed"};
 
 static void describe(const struct session *session, struct session_info *out) {
     struct address client;
@@ -350,7 +361,7 @@ static void describe(const struct session *session, struct session_info *out) {
     out->id = session->id;
     address_format(&client, out->client, sizeof(out->client));
     snprintf(out->listener, sizeof(out->listener), "%s", session->listener->name);
-    snprintf(out->pool, sizeof(out->pool), "%s", session->pool->name);
+    snprintf(out->pool, sizeof(out->pool), "%s", session->pool != NULL ? session->pool->name : "");
     snprintf(out->backend, sizeof(out->backend), "%s",
              session->slot != NULL ? session->slot->script.name : "");
     snprintf(out->state, sizeof(out->state), "%s", state_words[session->state]);

@@ -17,7 +17,7 @@ import sys
 FOLDER = pathlib.Path(__file__).resolve().parent.parent / "lua/types"
 FILES = ["scripts", "views", "alacrity", "alacrity/net", "alacrity/format", "alacrity/facts",
          "alacrity/test", "sandbox"]
-KINDS = ["policies", "checks", "services", "tests"]
+KINDS = ["policies", "routes", "checks", "services", "tests"]
 
 
 class Mistake(Exception):

@@ -33,7 +33,8 @@ const char *vm_builtin(const char *folder, const char *name, size_t *length) {
 
 /* ---- names by folder, made once ---- */
 
-static const char *const folders[SCRIPT_KIND_COUNT] = {"policies", "checks", "services", "tests"};
+static const char *const folders[SCRIPT_KIND_COUNT] = {"policies", "checks", "services", "routes",
+                                                       "tests"};
 static const char *const *stock_names[SCRIPT_KIND_COUNT];
 static pthread_once_t names_once = PTHREAD_ONCE_INIT;
 

@@ -182,7 +182,7 @@ static void push_pool(lua_State *lua, const struct facts_pool *pool) {
 static void push_listener(lua_State *lua, const struct facts *facts,
                           const struct facts_listener *listener) {
     const struct listener_config *config = listener->listener->config;
-    lua_createtable(lua, 0, 12);
+    lua_createtable(lua, 0, 20);
     set_string(lua, "name", config->name);
     lua_createtable(lua, (int)config->bind_count, 0);
     for (uint32_t i = 0; i < config->bind_count; i++) {
@@ -192,8 +192,17 @@ static void push_listener(lua_State *lua, const struct facts *facts,
     lua_setfield(lua, -2, "bind");
     if (config->pool >= 0 && (uint32_t)config->pool < facts->pool_count) {
         set_string(lua, "pool", facts->pools[config->pool].pool->config->name);
-    } else {
-        set_string(lua, "service", config->service.name);
+    }
+    set_string(lua, "service", config->service.name);
+    if (config->route.name != NULL) {
+        set_string(lua, "route", config->route.name);
+        set_counter(lua, "routes_total", &listener->sum.routes);
+        set_counter(lua, "route_errors_total", &listener->sum.route_errors);
+        set_counter(lua, "route_timeouts_total", &listener->sum.route_timeouts);
+        set_counter(lua, "route_overruns_total", &listener->sum.route_overruns);
+        set_counter(lua, "route_resting_total", &listener->sum.route_resting);
+        set_counter(lua, "route_out_total", &listener->sum.route_out);
+        set_counter(lua, "route_out_workers", &listener->sum.route_out_now);
     }
     set_count(lua, "max_sessions", config->max_sessions);
     set_count(lua, "sessions_active", listener->active);
@@ -228,6 +237,7 @@ static void push_script(lua_State *lua, const struct facts *facts, uint32_t inde
     set_string(lua, "state", script->state);
     set_count(lua, "memory_bytes", script->memory_bytes);
     set_string(lua, "last_error", script->last_error);
+    set_string(lua, "listener", script->listener);
     if (index < facts->pool_count) { /* a policy: see struct facts */
         const struct facts_pool *pool = &facts->pools[index];
         set_string(lua, "pool", pool->pool->config->name);

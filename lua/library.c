@@ -6,6 +6,7 @@
 #include "lua/library.h"
 
 #include "lua/rebuild.h"
+#include "lua/run.h"
 #include "lua/state.h"
 #include "lua/timers.h"
 #include "pool/arena.h"
@@ -53,6 +54,9 @@ void library_push(struct vm *vm, lua_State *lua) {
     set_function(lua, vm, "open_metric", library_open_metric);
     set_function(lua, vm, "open_timer", timers_open);
     set_function(lua, vm, "cancel_timer", timers_cancel);
+    set_function(lua, vm, "peek", route_peek);
+    set_function(lua, vm, "use", route_use);
+    set_function(lua, vm, "reject", route_reject);
     lua_createtable(lua, PARTS, 0);
     for (int i = 0; i < PARTS; i++) {
         push_part(lua, parts[i]);
@@ -64,6 +68,10 @@ void library_push(struct vm *vm, lua_State *lua) {
 void library_host_start(struct script_host *host, struct ev_loop *loop) {
     host->started = true;
     host->owner_loop = loop;
+    struct runtime *runtime = host->runtime;
+    if (runtime != NULL && loop != NULL) {
+        runtime->loop = loop;
+    }
     for (struct vm *vm = host->states; vm != NULL; vm = vm->next) {
         vm->library.stage = ALACRITY_LIVE;
         timers_start(vm);

@@ -21,6 +21,11 @@ void library_host_retire(struct script_host *host);
 /* Builder: gives up what the host's scripts hold of the arena. */
 void library_host_free(struct script_host *host);
 
+/* route.c: the methods of ctx that only routes have. Upvalue 1 is the vm. They raise. */
+int route_peek(lua_State *lua);   /* (ctx, bytes, seconds) -> bytes, or fewer and why */
+int route_use(lua_State *lua);    /* (ctx, name of a pool) */
+int route_reject(lua_State *lua); /* (ctx, why) */
+
 /* shared.c: the functions behind alacrity.shared. */
 extern const struct alacrity_shared_natives shared_natives;
 /* metrics.c: the same for alacrity.counter, gauge and histogram, and what makes one:

@@ -1,4 +1,4 @@
-/* The real machine: what runs reach through the loop and the kernel. Control thread. */
+/* The real machine: what runs reach through the loop and the kernel. Owner of the host. */
 #include <errno.h>
 #include <sys/socket.h>
 #include <unistd.h>

@@ -1,4 +1,5 @@
-/* alacrity.net: sockets for checks and services, which wait by yielding. Control thread only.
+/* alacrity.net: sockets for checks, services and routes, which wait by yielding. On the thread that
+ * owns the host.
  *
  * A call tries its work at once (net_try); when it must wait it leaves what it waits for in the run
  * and yields, and the loop resumes it. No function here raises or yields while it holds anything:
@@ -30,7 +31,7 @@ static struct run *current_run(lua_State *lua) {
     const struct runtime *runtime = vm->resting ? NULL : vm->host->runtime;
     struct run *run = runtime != NULL ? runtime->current : NULL;
     if (run == NULL) {
-        luaL_error(lua, "alacrity.net works only while a check or a service is asked");
+        luaL_error(lua, "alacrity.net works only while a check, a service or a route is asked");
         return NULL;
     }
     if (run->thread != lua) {
@@ -104,19 +105,10 @@ static struct socket *check_socket(lua_State *lua, struct run *run) {
     return socket != NULL && socket->serial == handle->serial ? socket : NULL;
 }
 
-/* From here on the run waits; `limit` in seconds, 0 = only the deadline of the whole run holds. */
-static void begin_wait(struct run *run, enum wait wait, struct socket *socket, double limit) {
-    run->wait = wait;
-    run->wait_socket = socket;
-    if (limit > 0) {
-        run->runtime->machine->timer_start(run->runtime, &run->wait_limit, limit);
-    }
-}
-
 /* Answers at once if it can, else waits. */
 static int wait_for(lua_State *lua, struct run *run, enum wait wait, struct socket *socket,
                     double limit) {
-    begin_wait(run, wait, socket, limit);
+    run_wait(run, wait, socket, limit);
     int results = net_try(lua, run);
     if (results >= 0) {
         run->wait = WAIT_NOTHING;
@@ -388,7 +380,7 @@ static int net_connect(lua_State *lua) {
     if (socket == NULL) {
         return push_failure(lua, error_word(errno));
     }
-    begin_wait(run, WAIT_CONNECT, socket, limit);
+    run_wait(run, WAIT_CONNECT, socket, limit);
     watch(socket, EV_WRITE);
     return lua_yield(lua, 0);
 }

@@ -23,6 +23,7 @@ enum option_type {
     OPTION_INTEGER,
     OPTION_BOOLEAN,
     OPTION_DURATION, /* 250ms; the script gets milliseconds */
+    OPTION_POOL,     /* the name of a pool of the configuration */
     OPTION_LIST,
     OPTION_MAP,
     OPTION_ANY,
@@ -30,10 +31,10 @@ enum option_type {
 };
 
 static const char *const type_words[OPTION_TYPE_COUNT + 1] = {
-    "string", "number", "integer", "boolean", "duration", "list", "map", "any", NULL};
+    "string", "number", "integer", "boolean", "duration", "pool", "list", "map", "any", NULL};
 static const char *const type_articles[OPTION_TYPE_COUNT] = {
-    "a string", "a number", "a whole number", "true or false", "a duration such as 250ms",
-    "a list",   "a map",    "a value"};
+    "a string",           "a number", "a whole number", "true or false", "a duration such as 250ms",
+    "the name of a pool", "a list",   "a map",          "a value"};
 
 struct option {
     const char *name;
@@ -135,7 +136,7 @@ static struct option read_option(lua_State *lua, const char *name) {
     if (type < 0) {
         luaL_error(lua,
                    "options.%s: type must be \"string\", \"number\", \"integer\", \"boolean\", "
-                   "\"duration\", \"list\", \"map\" or \"any\"",
+                   "\"duration\", \"pool\", \"list\", \"map\" or \"any\"",
                    name);
     }
     option.type = (enum option_type)type;
@@ -209,6 +210,23 @@ static bool mismatch(struct checking *checking, const struct value *value, enum 
     return false;
 }
 
+/* Tests of scripts have no configuration: there any name will do. */
+static bool check_pool(struct checking *checking, const struct value *value) {
+    const struct snapshot *snapshot = checking->script->vm->host->snapshot;
+    uint32_t count = snapshot != NULL ? snapshot->pool_count : 0;
+    bool found = count == 0;
+    for (uint32_t i = 0; i < count && !found; i++) {
+        found = strcmp(snapshot->pools[i].name, value->string) == 0;
+    }
+    if (!found) {
+        messages_add(checking->messages, value->at,
+                     "option '%s' of script %s names the pool '%s', which there is not",
+                     checking->option, checking->script->name, value->string);
+        checking->ok = false;
+    }
+    return found;
+}
+
 static bool push_as(struct checking *checking, const struct value *value, enum option_type type,
                     int of);
 
@@ -259,6 +277,12 @@ static bool push_as(struct checking *checking, const struct value *value, enum o
         }
         lua_pushnumber(lua, (double)milliseconds);
         return true;
+    case OPTION_POOL:
+        if (value->kind != VALUE_STRING) {
+            return mismatch(checking, value, type);
+        }
+        lua_pushstring(lua, value->string);
+        return check_pool(checking, value);
     case OPTION_LIST:
     case OPTION_MAP:
         if (value->kind != (type == OPTION_LIST ? VALUE_LIST : VALUE_MAP)) {

@@ -1,5 +1,5 @@
-/* Runs: starting, resuming, ending coroutines. See run.h. Control thread only, but for runtime_open
- * and runtime_free (builder; the host is not in use then). */
+/* Runs: starting, resuming, ending coroutines. See run.h. On the thread that owns the host, but for
+ * runtime_open and runtime_free (builder; the host is not in use then). */
 #include "lua/run.h"
 
 #include <stdlib.h>
@@ -24,9 +24,11 @@ bool runtime_open(struct vm *vm) {
         list_init(&runtime->runs);
         host->runtime = runtime;
     }
-    vm_push_module(vm, vm->lua, "alacrity");
-    facts_open(vm->lua); /* sets the field `facts`, and leaves the function */
-    lua_pop(vm->lua, 2);
+    if (host->loop != NULL) { /* control's */
+        vm_push_module(vm, vm->lua, "alacrity");
+        facts_open(vm->lua); /* sets the field `facts`, and leaves the function */
+        lua_pop(vm->lua, 2);
+    }
     net_open(vm);
     return true;
 }
@@ -36,7 +38,7 @@ void runtime_free(struct script_host *host) {
     if (runtime == NULL) {
         return;
     }
-    list_each(node, &runtime->runs) { /* control has cancelled them; this is for certainty */
+    list_each(node, &runtime->runs) { /* the owner has cancelled them; this is for certainty */
         struct run *run = container_of(node, struct run, node);
         run_release(run);
         free(run);
@@ -46,6 +48,7 @@ void runtime_free(struct script_host *host) {
         runtime->instances = instance->next;
         free(instance);
     }
+    route_contexts_free(runtime);
     free(runtime);
     host->runtime = NULL;
 }
@@ -178,13 +181,21 @@ static void resume(struct run *run, int arguments) {
  * state that is protected: so results are pushed there and then moved. */
 static int deliver(lua_State *lua) {
     struct run *run = lua_touserdata(lua, 1);
-    run->results = run->limit_passed          ? net_timed_out(lua, run)
-                   : run->wait == WAIT_ANSWER ? run->answer(lua, run)
-                                              : net_try(lua, run);
+    run->results = run->wait == WAIT_ANSWER ? run->answer(lua, run)
+                   : run->limit_passed      ? net_timed_out(lua, run)
+                                            : net_try(lua, run);
     if (run->results > 0) {
         lua_xmove(lua, run->thread, run->results);
     }
     return 0;
+}
+
+void run_wait(struct run *run, enum wait wait, struct socket *socket, double limit) {
+    run->wait = wait;
+    run->wait_socket = socket;
+    if (limit > 0) {
+        run->runtime->machine->timer_start(run->runtime, &run->wait_limit, limit);
+    }
 }
 
 static void deliver_and_resume(struct run *run, bool limit_passed) {

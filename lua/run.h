@@ -1,5 +1,5 @@
-/* Run: one check of one backend, one request to a service, or a turn of a timer, as a coroutine of
- * the control thread.
+/* Run: one check of one backend, one request to a service, one session to be routed, or a turn of a
+ * timer, as a coroutine: of the control thread, or (routes and their timers) of a worker.
  *
  * Everything a run opens (descriptors, watchers, timers) belongs to this object, never to Lua: it
  * is closed when the run ends, also when its Lua code never gets another turn. A script holds
@@ -73,7 +73,7 @@ struct run {
     struct runtime *runtime;
     struct script *script;
     const void *owner; /* in whose name it runs: see struct acting */
-    const char *hook;  /* "check", "serve", "timer" */
+    const char *hook;  /* "check", "serve", "route", "timer" */
     lua_State *thread;
     int thread_ref;
     struct address address; /* what connect(backend) means; length 0 = nothing */
@@ -82,7 +82,7 @@ struct run {
     struct socket *wait_socket;
     size_t wanted;
     struct socket *sockets[RUN_SOCKETS];
-    bool limit_passed;                              /* what deliver() is to push */
+    bool limit_passed;                              /* of the wait; what deliver() is to push */
     int results;                                    /* what it pushed, -1: wait on */
     int (*answer)(lua_State *lua, struct run *run); /* of WAIT_ANSWER; may raise */
     /* The run is over; its thread's stack holds the results (of RUN_RETURNED, from index 1), and
@@ -93,16 +93,17 @@ struct run {
 
 struct runtime {
     struct script_host *host;
-    struct ev_loop *loop;
+    struct ev_loop *loop; /* NULL: the host is not in use yet */
     const struct machine *machine;
     void *world; /* of the machine */
     struct list runs;
     struct run *current;  /* being resumed */
     uint64_t next_serial; /* of sockets */
     struct instance *instances;
+    struct route_ctx *free_contexts; /* route.c's */
 };
 
-/* What `new` of a check or service made. Freed with the runtime. */
+/* What `new` of a check, service or route made. Freed with the runtime. */
 struct instance {
     struct instance *next;
     struct script *script;
@@ -138,7 +139,12 @@ void socket_close(struct socket *socket); /* frees it */
 int net_try(lua_State *lua, struct run *run);
 /* The wait's own limit passed: pushes what the waiting call answers. */
 int net_timed_out(lua_State *lua, struct run *run);
-/* run.c, for net.c: the awaited descriptor is ready. */
+/* run.c: the awaited descriptor, or whatever it is, is ready. */
 void run_ready(struct run *run);
+/* From here on the run waits; `limit` in seconds, 0 = only the deadline of the whole run holds. */
+void run_wait(struct run *run, enum wait wait, struct socket *socket, double limit);
+
+/* route.c, when the runtime is freed: no run is left. */
+void route_contexts_free(struct runtime *runtime);
 
 #endif

@@ -1,4 +1,5 @@
-/* Runtime: the coroutine scheduler of the control thread and what runs in it, checks and services.
+/* Runtime: the coroutine scheduler of a thread and what runs in it: checks and services on control,
+ * routes on workers.
  * Same contracts as the members of struct scripting with the same name (core/scripting.h). */
 #ifndef LUA_RUNTIME_H
 #define LUA_RUNTIME_H
@@ -6,18 +7,18 @@
 #include "core/scripting.h"
 #include "lua/vm.h"
 
-/* Builder. Called when a state of a host with a loop is made, inside a protected call (so it may
- * raise): registers the control thread's libraries in it, with vm_push_module and vm_set_module.
+/* Builder. Called when a state of a host that has runs is made, inside a protected call (so it may
+ * raise): registers the libraries for them in it, with vm_push_module and vm_set_module.
  * The first call of a host makes host->runtime. False: out of memory. */
 bool runtime_open(struct vm *vm);
 
 /* Builder. First of all in host_free: ends what still runs, closes what it opened. Also called for
- * hosts that never ran anything, and for workers' hosts (host->runtime is NULL then). */
+ * hosts that never ran anything, and for those without runs (host->runtime is NULL then). */
 void runtime_free(struct script_host *host);
 
 /* Builder. The instances of a state that was made anew. False: messages. */
 bool runtime_rebuild(struct vm *vm, struct messages *messages) __attribute__((warn_unused_result));
-/* Control. A state was stopped: every run in it ends as failed. */
+/* Owner. A state was stopped: every run in it ends as failed. */
 void runtime_state_lost(struct vm *vm);
 
 struct check *runtime_check_new(struct script_host *host, const struct pool_config *pool,
@@ -34,5 +35,12 @@ struct service_run *runtime_service_start(struct service *service,
                                           const struct service_request *request,
                                           uint32_t timeout_ms, service_done *done, void *argument);
 void runtime_service_cancel(struct service_run *run);
+
+struct route *runtime_route_new(struct script_host *host, const struct listener_config *listener,
+                                struct messages *messages);
+struct route_run *runtime_route_start(struct route *route, const struct route_order *order);
+void runtime_route_ready(struct route_run *run);
+void runtime_route_cancel(struct route_run *run);
+uint64_t runtime_route_memory_bytes(const struct route *route);
 
 #endif

@@ -21,6 +21,7 @@ static const struct {
     [SCRIPT_POLICY] = {"policy", "policies", "pick"},
     [SCRIPT_CHECK] = {"check", "checks", "check"},
     [SCRIPT_SERVICE] = {"service", "services", "serve"},
+    [SCRIPT_ROUTE] = {"route", "routes", "route"},
     [SCRIPT_TEST] = {"test", "tests", ""},
 };
 

@@ -23,7 +23,8 @@ static void host_free(struct script_host *host) {
 }
 
 static bool host_script(struct script_host *host, uint32_t index, struct script_info *info) {
-    static const char *const kind_words[SCRIPT_KIND_COUNT] = {"policy", "check", "service", "test"};
+    static const char *const kind_words[SCRIPT_KIND_COUNT] = {"policy", "check", "service", "route",
+                                                              "test"};
     const struct script *script = host->scripts;
     for (; script != NULL && index > 0; index--) {
         script = script->next;
@@ -77,6 +78,11 @@ static const struct scripting table = {
     .service_new = runtime_service_new,
     .service_start = runtime_service_start,
     .service_cancel = runtime_service_cancel,
+    .route_new = runtime_route_new,
+    .route_start = runtime_route_start,
+    .route_ready = runtime_route_ready,
+    .route_cancel = runtime_route_cancel,
+    .route_memory_bytes = runtime_route_memory_bytes,
     .policy_memory_bytes = policy_memory_bytes,
     .host_memory_bytes = vm_host_memory_bytes,
     .host_script = host_script,

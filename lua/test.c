@@ -76,7 +76,7 @@ static int push_answer(lua_State *lua, struct run *run) {
     const struct test_answer *answer = &file->answer;
     const char *text = answer->text.bytes != NULL ? answer->text.bytes : "";
     enum request_kind kind = file->request.kind;
-    bool made = kind == REQUEST_POLICY || kind == REQUEST_CHECK;
+    bool made = kind == REQUEST_POLICY || kind == REQUEST_CHECK || kind == REQUEST_ROUTE;
     luaL_checkstack(lua, 8, NULL);
     lua_pushboolean(lua, !answer->fatal && (answer->ok || !made));
     if (answer->fatal || (!answer->ok && made)) {
@@ -107,6 +107,10 @@ static int push_answer(lua_State *lua, struct run *run) {
     }
     lua_pushstring(lua, text);
     lua_pushstring(lua, answer->info.bytes != NULL ? answer->info.bytes : "");
+    if (kind == REQUEST_ROUTED) {
+        test_push_values(lua, file);
+        return 4;
+    }
     return 3;
 }
 
@@ -220,6 +224,7 @@ static int open_natives(lua_State *lua) {
     test_pool_functions(lua, file);
     test_policy_functions(lua, file);
     test_check_functions(lua, file);
+    test_route_functions(lua, file);
     vm_set_module(file->script->vm, "alacrity.test_native");
 
     lua_rawgeti(lua, LUA_REGISTRYINDEX, file->script->module_ref);
@@ -274,6 +279,10 @@ static void serve_request(struct test_file *file) {
     case REQUEST_CHECK:
     case REQUEST_RUN:
         done = test_check_serve(file);
+        break;
+    case REQUEST_ROUTE:
+    case REQUEST_ROUTED:
+        done = test_route_serve(file);
         break;
     }
     if (done) {
@@ -330,6 +339,7 @@ static void drive(struct test_file *file, int function_ref, const char *hook) {
         }
     }
     test_check_stop(file);
+    test_route_stop(file);
     file->request.kind = REQUEST_NONE;
 }
 
@@ -402,6 +412,7 @@ static void file_free(struct test_file *file) {
         scripting->host_free(file->host);
     }
     test_checks_free(file);
+    test_routes_free(file);
     values_free(&file->request.values);
     fake_set_clock(NULL);
     fake_free(&file->fake);
@@ -434,6 +445,7 @@ void test_file_run(const struct snapshot *snapshot, const struct test_settings *
     file->snapshot.zones = file->zones;
     file->snapshot.tags = file->tags;
     file->snapshot.zone_count = file->snapshot.tag_count = 0;
+    file->snapshot.pool_count = 0; /* options may name any */
     file->server_ref = LUA_NOREF;
     file->fake.fate = FATE_REFUSED;
     file->fake.now = 1000; /* not 0, as no clock of a machine that runs says 0 */

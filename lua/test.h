@@ -27,33 +27,36 @@ enum request_kind {
     REQUEST_PICK,
     REQUEST_CLOSE,
     REQUEST_CHECK,
-    REQUEST_RUN
+    REQUEST_RUN,
+    REQUEST_ROUTE,
+    REQUEST_ROUTED
 };
 
 /* Written by a function the case called, which then yields. */
 struct test_request {
     enum request_kind kind;
-    struct script_use use;      /* POLICY, CHECK; its memory is the scope's */
+    struct script_use use;      /* POLICY, CHECK, ROUTE; its memory is the scope's */
     struct test_pool *pool;     /* POLICY, RUN */
     struct test_policy *policy; /* PICK, CLOSE */
     struct test_check *check;   /* RUN */
-    /* PICK */
+    struct test_route *route;   /* ROUTED */
+    /* PICK, CLOSE, ROUTED */
     uint32_t times; /* 0: once, and tell which; else count */
     struct alacrity_ctx_private ctx;
     char client[ALACRITY_ADDRESS_BYTES], listener[ALACRITY_NAME_BYTES];
     uint32_t tried[VIEW_TRIED_MAX], tried_count;
-    struct values values; /* PICK, CLOSE */
+    struct values values; /* PICK, CLOSE, ROUTED */
     struct alacrity_closed_private closed;
-    /* RUN */
+    /* RUN, ROUTED */
     struct slot *slot;
     uint32_t timeout_ms;
 };
 
 /* What the driver says to it: `ok`, then what was asked for; else `text` says what is wrong. */
 struct test_answer {
-    bool ok, fatal; /* fatal: an error to raise, not an answer of the script */
-    uint32_t id;    /* POLICY, CHECK: of what was made */
-    struct text text, info;
+    bool ok, fatal;         /* fatal: an error to raise, not an answer of the script */
+    uint32_t id;            /* POLICY, CHECK, ROUTE: of what was made */
+    struct text text, info; /* ROUTED: a word, and the pool or why */
     uint32_t counts[TEST_BACKENDS], nobody; /* PICK, counted */
 };
 
@@ -84,6 +87,24 @@ struct test_check {
     uint32_t id;
     struct pool_config config;
     struct check *check;
+};
+
+struct test_route {
+    struct test_route *next;
+    uint32_t id;
+    struct listener_config config;
+    struct route *route;
+};
+
+/* What the client of a session that is routed sends. */
+struct test_client {
+    char *bytes; /* PEEK_BYTES_MAX at most */
+    uint32_t length, arrived, wanted;
+    double pause; /* before each byte; 0: all come at once */
+    bool ends, ended;
+    struct ev_timer timer; /* the next byte, or what is wanted is there */
+    struct route_run *run;
+    bool done;
 };
 
 /* The file while it loads, a case, or a server a check talks to. */
@@ -118,6 +139,7 @@ struct test_file {
     struct test_pool *pools;
     struct test_policy *policies;
     struct test_check *checks;
+    struct test_route *routes;
     struct test_run *current; /* case, or file; NULL = it has ended */
     bool passed;              /* how */
     bool lost;                /* the test's state was stopped: nothing of it may be touched */
@@ -131,6 +153,7 @@ struct test_file {
     int server_ref; /* LUA_NOREF = none */
     uint32_t connections;
     struct text server_error;
+    struct test_client client; /* of a route that runs */
 };
 
 /* As the member of struct scripting. */
@@ -174,6 +197,11 @@ void test_policy_functions(lua_State *lua, struct test_file *file);
 void test_policy_serve(struct test_file *file); /* POLICY, PICK, CLOSE */
 /* What the session keeps now, as a table. */
 void test_push_values(lua_State *lua, const struct test_file *file);
+/* What the session keeps, from the table at `at`, or nil. False: nil and a message are pushed. */
+bool test_read_values(lua_State *lua, struct test_request *request, int at);
+/* Who the client is, and where it came in: the address at `at`, then port and listener's name.
+ * False: nil and a message are pushed. */
+bool test_read_session(lua_State *lua, struct test_request *request, int at);
 void test_policies_free(struct test_file *file, uint32_t of_case);
 
 /* test_check.c */
@@ -183,5 +211,17 @@ bool test_check_serve(struct test_file *file);
 void test_checks_free(struct test_file *file);
 /* The run of a check and its servers, if any still is. */
 void test_check_stop(struct test_file *file);
+/* What awaits connections, as arguments of the test: seconds, a function or a word. False: nil and
+ * a message are pushed. */
+bool test_server(lua_State *lua, struct test_file *file, int connect, int server);
+void test_servers_begin(struct test_file *file);
+/* What they still do at this very moment belongs to it; then they end. True: none failed. */
+bool test_servers_end(struct test_file *file);
+
+/* test_route.c */
+void test_route_functions(lua_State *lua, struct test_file *file);
+bool test_route_serve(struct test_file *file); /* ROUTE, ROUTED; as test_check_serve */
+void test_routes_free(struct test_file *file);
+void test_route_stop(struct test_file *file);
 
 #endif

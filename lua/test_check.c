@@ -36,6 +36,25 @@ static bool set_fate(struct test_file *file, const char *word) {
     return false;
 }
 
+bool test_server(lua_State *lua, struct test_file *file, int connect, int server) {
+    file->fake.connect_seconds = luaL_checknumber(lua, connect);
+    if (!(file->fake.connect_seconds >= 0 && file->fake.connect_seconds <= 86400)) {
+        (void)test_refuse(lua, "connect must be seconds, 0 to 86400");
+        return false;
+    }
+    if (lua_isfunction(lua, server)) {
+        file->fake.fate = FATE_SERVED;
+        lua_pushvalue(lua, server);
+        file->server_ref = luaL_ref(lua, LUA_REGISTRYINDEX);
+    } else if (lua_type(lua, server) != LUA_TSTRING || !set_fate(file, lua_tostring(lua, server))) {
+        (void)test_refuse(lua, "server must be a function(conversation), a list of steps, or "
+                               "\"refused\", \"unreachable\", \"unanswered\", \"closed\", "
+                               "\"reset\" or \"silent\"");
+        return false;
+    }
+    return true;
+}
+
 /* native.run(check, pool, backend, timeout, connect, server); the driver answers a word and text */
 static int check_run_call(lua_State *lua) {
     struct test_file *file = test_file_of(lua);
@@ -53,20 +72,7 @@ static int check_run_call(lua_State *lua) {
         return test_refuse(lua, "timeout must be seconds, 0.001 to 86400");
     }
     request->timeout_ms = (uint32_t)(timeout * 1000);
-    file->fake.connect_seconds = luaL_checknumber(lua, 5);
-    if (!(file->fake.connect_seconds >= 0 && file->fake.connect_seconds <= 86400)) {
-        return test_refuse(lua, "connect must be seconds, 0 to 86400");
-    }
-    if (lua_isfunction(lua, 6)) {
-        file->fake.fate = FATE_SERVED;
-        lua_pushvalue(lua, 6);
-        file->server_ref = luaL_ref(lua, LUA_REGISTRYINDEX);
-    } else if (lua_type(lua, 6) != LUA_TSTRING || !set_fate(file, lua_tostring(lua, 6))) {
-        return test_refuse(lua, "server must be a function(conversation), a list of steps, or "
-                                "\"refused\", \"unreachable\", \"unanswered\", \"closed\", "
-                                "\"reset\" or \"silent\"");
-    }
-    return test_ask(lua, file, REQUEST_RUN);
+    return test_server(lua, file, 5, 6) ? test_ask(lua, file, REQUEST_RUN) : 2;
 }
 
 /* native.served(reset, message): a server has come to its end */
@@ -165,6 +171,25 @@ static void stop_servers(struct test_file *file) {
     }
 }
 
+void test_servers_begin(struct test_file *file) {
+    file->connections = 0;
+    text_clear(&file->server_error);
+    file->fake.accept = accept_connection;
+    file->fake.argument = file;
+}
+
+bool test_servers_end(struct test_file *file) {
+    while (file->servers != NULL && fake_due_now(&file->fake) && fake_step(&file->fake)) {
+    }
+    stop_servers(file);
+    if (file->server_error.length > 0) {
+        file->answer.ok = false;
+        file->answer.fatal = true;
+        test_fail(file, "%s", file->server_error.bytes);
+    }
+    return file->server_error.length == 0;
+}
+
 /* ---- the driver's side ---- */
 
 static void serve_check(struct test_file *file) {
@@ -218,10 +243,7 @@ static void start_run(struct test_file *file) {
     const struct test_request *request = &file->request;
     struct address address = address_of(request->slot);
     file->check_done = false;
-    file->connections = 0;
-    text_clear(&file->server_error);
-    file->fake.accept = accept_connection;
-    file->fake.argument = file;
+    test_servers_begin(file);
     struct check_run *run = scripting->check_start(request->check->check, request->slot, &address,
                                                    request->timeout_ms, check_is_done, file);
     if (!file->check_done) {
@@ -246,15 +268,7 @@ bool test_check_serve(struct test_file *file) {
     if (!file->check_done) {
         return false;
     }
-    /* What the servers still do at this very moment belongs to it: they see the end. */
-    while (file->servers != NULL && fake_due_now(&file->fake) && fake_step(&file->fake)) {
-    }
-    stop_servers(file);
-    if (file->server_error.length > 0) {
-        file->answer.ok = false;
-        file->answer.fatal = true;
-        test_fail(file, "%s", file->server_error.bytes);
-    }
+    (void)test_servers_end(file);
     test_check_stop(file);
     return true;
 }

@@ -72,8 +72,7 @@ static struct test_policy *find_policy(const struct test_file *file, double id) 
     return policy;
 }
 
-/* What the session keeps, from the table at `at`, or nil. False: nil and a message are pushed. */
-static bool read_values(lua_State *lua, struct test_request *request, int at) {
+bool test_read_values(lua_State *lua, struct test_request *request, int at) {
     static const char *const faults[] = {
         [VALUES_BAD_KEY] = "is no name of up to 32 letters, digits and _",
         [VALUES_TOO_LONG] = "is a string of more than 256 bytes",
@@ -127,9 +126,7 @@ void test_push_values(lua_State *lua, const struct test_file *file) {
     }
 }
 
-/* Who the client is, and where it came in: the address at `at`, then port and listener's name.
- * False: nil and a message are pushed. */
-static bool read_session(lua_State *lua, struct test_request *request, int at) {
+bool test_read_session(lua_State *lua, struct test_request *request, int at) {
     if (!set_client(request, luaL_checkstring(lua, at))) {
         (void)test_refuse(lua, "client must be an address without port, not '%s'",
                           lua_tostring(lua, at));
@@ -172,7 +169,7 @@ static int policy_close_call(lua_State *lua) {
                            "backend_reset, idle_timeout, connect_failed are some reasons",
                            reason);
     }
-    if (!read_session(lua, request, 2) || !read_values(lua, request, 11)) {
+    if (!test_read_session(lua, request, 2) || !test_read_values(lua, request, 11)) {
         return 2;
     }
     request->closed = (struct alacrity_closed_private){
@@ -210,8 +207,8 @@ static int policy_pick_call(lua_State *lua) {
         return test_refuse(lua, "there is no last_failure '%s', such as refused or timeout",
                            failure);
     }
-    if (!read_session(lua, request, 3) || !read_tried(lua, request->policy->pool, request, 8) ||
-        !read_values(lua, request, 9)) {
+    if (!test_read_session(lua, request, 3) ||
+        !read_tried(lua, request->policy->pool, request, 8) || !test_read_values(lua, request, 9)) {
         return 2;
     }
     return test_ask(lua, file, REQUEST_PICK);

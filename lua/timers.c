@@ -6,9 +6,9 @@
  * host. From then on the list is the owner's, but for a state that is being made anew: that one and
  * its list are the builder's.
  *
- * On control a timer's function runs as a coroutine (run.h), and may use alacrity.net; while it
- * waits there, its next turn is left out. On a worker it is called, and must come to its end like a
- * pick, but with the larger budget. */
+ * A timer's function runs as a coroutine (run.h), and may use alacrity.net; while it waits there,
+ * its next turn is left out. But a policy's, on a worker, is called, and must come to its end like
+ * a pick, but with the larger budget. */
 #include "lua/timers.h"
 
 #include <math.h>
@@ -34,9 +34,9 @@ struct timer {
     double id, seconds;
     int function_ref; /* registry */
     bool repeats, armed;
-    bool called;           /* right now, on a worker */
+    bool called;           /* right now, a policy's */
     bool cancelled;        /* by the script, while its function runs */
-    struct timer_run *run; /* on control, while its function runs */
+    struct timer_run *run; /* of others, while their function runs */
     struct ev_timer watcher;
 };
 
@@ -45,7 +45,7 @@ struct timer {
 static void arm(struct timer *timer) {
     const struct script_host *host = timer->vm->host;
     struct runtime *runtime = host->runtime;
-    if (runtime != NULL) {
+    if (runtime != NULL && runtime->loop != NULL) {
         runtime->machine->timer_start(runtime, &timer->watcher, timer->seconds);
     } else if (host->owner_loop != NULL) {
         ev_timer_set(&timer->watcher, timer->seconds, 0);
@@ -60,7 +60,7 @@ static void disarm(struct timer *timer) {
     if (!timer->armed) {
         return;
     }
-    if (runtime != NULL) {
+    if (runtime != NULL && runtime->loop != NULL) {
         runtime->machine->timer_stop(runtime, &timer->watcher);
     } else if (host->owner_loop != NULL) {
         ev_timer_stop(host->owner_loop, &timer->watcher);
@@ -159,7 +159,7 @@ static void on_due(struct ev_loop *loop, struct ev_timer *watcher, int events) {
     (void)events;
     struct timer *timer = container_of(watcher, struct timer, watcher);
     timer->armed = false;
-    if (timer->vm->host->runtime != NULL) {
+    if (timer->vm->host->loop != NULL || timer->acting.script->kind == SCRIPT_ROUTE) {
         start_run(timer);
     } else {
         call(timer);

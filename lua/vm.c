@@ -180,7 +180,7 @@ static int open_state(lua_State *lua) {
     push_prelude_arguments(lua, vm);
     lua_call(lua, 1, 1);
     vm->prelude_ref = luaL_ref(lua, LUA_REGISTRYINDEX);
-    if (vm->host->loop != NULL && !runtime_open(vm)) {
+    if (vm->host->has_runs && !runtime_open(vm)) {
         return luaL_error(lua, "out of memory");
     }
     return 0;
@@ -296,6 +296,7 @@ struct script_host *vm_host_new(const struct snapshot *snapshot, struct arena *a
     host->snapshot = snapshot;
     host->arena = arena;
     host->loop = loop;
+    host->has_runs = loop != NULL || (snapshot != NULL && snapshot_has_routes(snapshot));
     host->post = post;
     host->owner = owner;
     host->now = now_seconds;

@@ -27,6 +27,7 @@ enum script_kind {
     SCRIPT_POLICY,
     SCRIPT_CHECK,
     SCRIPT_SERVICE,
+    SCRIPT_ROUTE,
     SCRIPT_TEST, /* only under `alacrity test`; its module is the file itself, as a function */
     SCRIPT_KIND_COUNT
 };
@@ -98,7 +99,8 @@ struct script_host {
     struct script *scripts;         /* loaded scripts, list, newest first; see vm.c */
     struct policy *policies;        /* all of the host, list; see policy.c */
     uint64_t metrics[METRICS / 64]; /* which it refers to, a bit each; see metrics.c */
-    void *runtime;                  /* coroutine runtime of control's host (lua/runtime.c) */
+    bool has_runs;                  /* control's, and workers' of configurations with routes */
+    void *runtime;                  /* coroutine runtime of such a host (lua/run.c) */
 };
 
 #define SCRIPT_SEEN_ERRORS 8
@@ -152,10 +154,10 @@ bool vm_reload(struct script *script, struct messages *messages)
     __attribute__((warn_unused_result));
 
 /* The text of a stock script or library module built into the binary: kind folder "policies",
- * "checks", "services" or "alacrity" (the library). NULL: there is none of that name. */
+ * "checks", "services", "routes" or "alacrity" (the library). NULL: there is none of that name. */
 const char *vm_builtin(const char *folder, const char *name, size_t *length);
 
-/* Names of what is built in, of "policies", "checks" or "services": sorted, NULL-terminated, for
+/* Names of what is built in, of "policies", "checks" and so on: sorted, NULL-terminated, for
  * the life of the process. Any thread. NULL: no such folder, or out of memory. */
 const char *const *vm_stock_names(const char *folder);
 

@@ -273,13 +273,18 @@ static const struct key *unknown_key(struct fill *fill, const struct shape *shap
     return near != NULL ? schema_find(shape, near) : NULL;
 }
 
-/* Exactly one of two keys must stand there. */
+/* Exactly one of two keys must stand there; a third may in place of the first, or beside it. */
 static void check_either(struct fill *fill, const struct shape *shape, const struct node *name,
                          const struct node *const *names) {
     const struct key *first = schema_find(shape, shape->either[0]);
     const struct key *second = schema_find(shape, shape->either[1]);
     const struct node *a = names[first - shape->keys], *b = names[second - shape->keys];
 
+    if (a == NULL && shape->beside != NULL) {
+        first = schema_find(shape, shape->beside);
+        a = names[first - shape->keys];
+        first = a == NULL ? schema_find(shape, shape->either[0]) : first;
+    }
     if (a == NULL && b == NULL) {
         findings_add(fill->findings, name->line, name->column,
                      "%s needs '%s' or '%s'; write %s: %s", shape->what, first->name, second->name,

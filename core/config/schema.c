@@ -66,6 +66,14 @@ static const struct key timeout_keys[] = {
      .example = "30s",
      .summary =
          "After a stop signal, how long open sessions may go on before they are cut. 0: no limit."},
+    {.name = "route",
+     .type = KEY_DURATION,
+     .offset = offsetof(struct timeouts, route_ms),
+     .initial = "5s",
+     .maximum = HOUR,
+     .example = "5s",
+     .summary = "How long a route script may take, with all it waits for, before the listener's "
+                "`pool` gets the session. 0: no limit."},
 };
 static const struct shape timeout_shape = {.what = "timeouts", KEYS(timeout_keys)};
 
@@ -423,6 +431,27 @@ static const struct key service_keys[] = {
 static const struct shape service_shape = {
     .what = "a service", KEYS(service_keys), .shorthand = "name", .either = {"name", "script"}};
 
+static const struct key route_keys[] = {
+    {.name = "name",
+     .type = KEY_STOCK,
+     .offset = offsetof(struct listener_config, route),
+     .folder = "routes",
+     .example = "rate-limit",
+     .summary = "A route script that comes with Alacrity."},
+    {.name = "script",
+     .type = KEY_SCRIPT,
+     .offset = offsetof(struct listener_config, route),
+     .example = "./route.lua",
+     .summary = "A route script of your own, a Lua file, relative to this file."},
+    {.name = "with",
+     .type = KEY_OPTIONS,
+     .offset = offsetof(struct listener_config, route),
+     .example = "{rate: 10}",
+     .summary = "Options of the route script, as it declares them."},
+};
+static const struct shape route_shape = {
+    .what = "a route", KEYS(route_keys), .shorthand = "name", .either = {"name", "script"}};
+
 static const struct key listener_timeout_keys[] = {
     {.name = "idle",
      .type = KEY_DURATION,
@@ -437,6 +466,13 @@ static const struct key listener_timeout_keys[] = {
      .otherwise = "`timeouts.session`",
      .maximum = 30u * DAY,
      .example = "12h",
+     .summary = "As in `timeouts`, for this listener."},
+    {.name = "route",
+     .type = KEY_DURATION,
+     .offset = offsetof(struct timeouts, route_ms),
+     .otherwise = "`timeouts.route`",
+     .maximum = HOUR,
+     .example = "2s",
      .summary = "As in `timeouts`, for this listener."},
 };
 static const struct shape listener_timeout_shape = {.what = "a listener's timeouts",
@@ -456,7 +492,16 @@ static const struct key listener_keys[] = {
      .offset = offsetof(struct listener_config, pool),
      .otherwise = "none",
      .example = "app",
-     .summary = "The pool whose backends answer."},
+     .summary =
+         "The pool whose backends answer; with a `route`, those of the sessions for which it "
+         "chooses none."},
+    {.name = "route",
+     .type = KEY_MAP,
+     .shape = &route_shape,
+     .otherwise = "none",
+     .example = "rate-limit",
+     .summary = "A script that chooses the pool for each session, or rejects it. The name of a "
+                "stock route alone is enough."},
     {.name = "service",
      .type = KEY_MAP,
      .shape = &service_shape,
@@ -489,6 +534,7 @@ static const struct key listener_keys[] = {
 static const struct shape listener_shape = {.what = "a listener",
                                             KEYS(listener_keys),
                                             .either = {"pool", "service"},
+                                            .beside = "route",
                                             .bytes = sizeof(struct listener_config),
                                             .at_offset = offsetof(struct listener_config, at)};
 

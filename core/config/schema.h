@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The names of the stock scripts of "policies", "checks" or "services", NULL-terminated. Set by
+/* The names of the stock scripts of "policies", "checks" and so on, NULL-terminated. Set by
  * main before the first snapshot is parsed, so that this layer need not know Lua. NULL: names are
  * not checked here. */
 extern const char *const *(*config_stock_names)(const char *folder);
@@ -63,6 +63,7 @@ struct shape {
     uint32_t key_count;
     const char *shorthand;   /* a plain value stands for the map with only this key */
     const char *either[2];   /* exactly one of these two keys */
+    const char *beside;      /* may stand beside the first of them, or in its place */
     bool may_be_off;         /* `false` is allowed; the struct begins with a bool: it is on */
     size_t bytes, at_offset; /* in a KEY_NAMED: size, and the struct position; name comes first */
 };

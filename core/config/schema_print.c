@@ -58,6 +58,12 @@ static void member_raw(struct printer *printer, const char *name, const char *js
 static void print_shape(struct printer *printer, const struct shape *shape);
 static void print_type(struct printer *printer, const struct key *key);
 
+static void print_required(struct printer *printer, const char *key) {
+    text_string(printer->out, "{\"required\": [");
+    text_json_string(printer->out, key);
+    text_string(printer->out, "]}");
+}
+
 static void print_object(struct printer *printer, const struct shape *shape) {
     member_string(printer, "type", "object");
     member_raw(printer, "additionalProperties", "false");
@@ -94,10 +100,16 @@ static void print_object(struct printer *printer, const struct shape *shape) {
         member(printer, "oneOf");
         begin(printer, "[");
         for (uint32_t i = 0; i < 2; i++) {
+            const bool two = i == 0 && shape->beside != NULL;
+
             member(printer, NULL);
-            text_string(printer->out, "{\"required\": [");
-            text_json_string(printer->out, shape->either[i]);
-            text_string(printer->out, "]}");
+            text_string(printer->out, two ? "{\"anyOf\": [" : "");
+            print_required(printer, shape->either[i]);
+            text_string(printer->out, two ? ", " : "");
+            if (two) {
+                print_required(printer, shape->beside);
+            }
+            text_string(printer->out, two ? "]}" : "");
         }
         end(printer, "]");
     }
@@ -275,8 +287,13 @@ static void reference_shape(const struct shape *shape, const char *path, struct 
         text_format(out, " | %s Example: `%s: %s` |\n", key->summary, key->name, key->example);
     }
     if (shape->either[0] != NULL) {
-        text_format(out, "\nExactly one of `%s` and `%s` must be written.\n", shape->either[0],
+        text_format(out, "\nExactly one of `%s` and `%s` must be written", shape->either[0],
                     shape->either[1]);
+        if (shape->beside != NULL) {
+            text_format(out, "; `%s` may stand beside `%s`, or in its place", shape->beside,
+                        shape->either[0]);
+        }
+        text_string(out, ".\n");
     }
     for (uint32_t i = 0; i < shape->key_count; i++) {
         const struct key *key = &shape->keys[i];

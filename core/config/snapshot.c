@@ -49,6 +49,7 @@ static void inherit_timeouts(struct snapshot *snapshot) {
         timeouts->idle_ms = general->idle_ms;
         timeouts->session_ms = general->session_ms;
         timeouts->drain_ms = general->drain_ms;
+        timeouts->route_ms = general->route_ms;
     }
     for (uint32_t i = 0; i < snapshot->listener_count; i++) {
         struct listener_config *listener = &snapshot->listeners[i];
@@ -57,6 +58,7 @@ static void inherit_timeouts(struct snapshot *snapshot) {
 
         inherit(&listener->timeouts.idle_ms, above->idle_ms);
         inherit(&listener->timeouts.session_ms, above->session_ms);
+        inherit(&listener->timeouts.route_ms, above->route_ms);
         listener->timeouts.connect_ms = above->connect_ms;
         listener->timeouts.drain_ms = above->drain_ms;
     }
@@ -281,8 +283,12 @@ static void each_script(struct snapshot *snapshot,
         }
     }
     for (uint32_t i = 0; i < snapshot->listener_count; i++) {
-        if (snapshot->listeners[i].service.path != NULL) {
-            visit(snapshot, &snapshot->listeners[i].service, messages);
+        struct listener_config *listener = &snapshot->listeners[i];
+        struct script_use *uses[] = {&listener->route, &listener->service};
+        for (size_t k = 0; k < sizeof(uses) / sizeof(uses[0]); k++) {
+            if (uses[k]->path != NULL) {
+                visit(snapshot, uses[k], messages);
+            }
         }
     }
 }
@@ -299,9 +305,12 @@ static struct script_source *find_source(const struct snapshot *snapshot, const 
         }
     }
     for (uint32_t i = 0; i < snapshot->listener_count; i++) {
-        const struct script_use *service = &snapshot->listeners[i].service;
-        if (service->source != NULL && strcmp(service->path, path) == 0) {
-            return service->source;
+        const struct listener_config *listener = &snapshot->listeners[i];
+        if (listener->route.source != NULL && strcmp(listener->route.path, path) == 0) {
+            return listener->route.source;
+        }
+        if (listener->service.source != NULL && strcmp(listener->service.path, path) == 0) {
+            return listener->service.source;
         }
     }
     return NULL;
@@ -347,6 +356,19 @@ bool snapshot_resolve(struct snapshot *snapshot, struct messages *messages) {
         }
     }
     return messages->count == before;
+}
+
+bool listener_relays(const struct listener_config *listener) {
+    return listener->service.name == NULL;
+}
+
+bool snapshot_has_routes(const struct snapshot *snapshot) {
+    for (uint32_t i = 0; i < snapshot->listener_count; i++) {
+        if (snapshot->listeners[i].route.name != NULL) {
+            return true;
+        }
+    }
+    return false;
 }
 
 struct snapshot *snapshot_hold(struct snapshot *snapshot) {

@@ -15,7 +15,7 @@
 #include "config/value.h"
 
 struct timeouts { /* all ms; 0 = none */
-    uint32_t connect_ms, idle_ms, session_ms, drain_ms;
+    uint32_t connect_ms, idle_ms, session_ms, drain_ms, route_ms;
 };
 
 /* Which script answers, with which options: `least-conn` or {script: ./mine.lua, with: {...}}. */
@@ -73,10 +73,11 @@ struct listener_config {
     char *name;
     uint32_t bind_count;
     struct bind_config *binds;
-    int32_t pool;              /* index in snapshot.pools, or -1: `service` answers */
-    struct script_use service; /* kind service; runs on control */
+    int32_t pool;              /* index in snapshot.pools, or -1: none */
+    struct script_use route;   /* kind route; runs on workers; name NULL: `pool` for everybody */
+    struct script_use service; /* kind service; runs on control; name NULL: it relays */
     uint32_t max_sessions, backlog;
-    struct timeouts timeouts; /* idle and session: listener's, else its pool's, else global */
+    struct timeouts timeouts; /* idle, session, route: listener's, else its pool's, else global */
     struct position at;
 };
 
@@ -140,6 +141,11 @@ bool snapshot_resolve(struct snapshot *snapshot, struct messages *messages)
     __attribute__((warn_unused_result));
 struct snapshot *snapshot_hold(struct snapshot *snapshot);
 void snapshot_release(struct snapshot *snapshot);
+
+/* Does the listener relay to pools (else: a service answers)? */
+bool listener_relays(const struct listener_config *listener);
+/* Is there a listener with a route? */
+bool snapshot_has_routes(const struct snapshot *snapshot);
 
 /* The bit of the tag; 0: it stands nowhere in the snapshot. */
 uint32_t snapshot_tag_bits(const struct snapshot *snapshot, const char *tag);

@@ -138,6 +138,7 @@ static void report_listeners(struct report *report, const struct control *contro
         {"name", "listener", REPORT_PLAIN},
         {"bind", "bind", REPORT_PLAIN},
         {"pool", "pool", REPORT_PLAIN},
+        {"route", "route", REPORT_PLAIN},
         {"service", "service", REPORT_PLAIN},
         {"sessions_active", "sessions", REPORT_PLAIN},
         {"sessions_total", "total", REPORT_PLAIN},
@@ -146,11 +147,12 @@ static void report_listeners(struct report *report, const struct control *contro
     for (uint32_t i = 0; i < facts->listener_count; i++) {
         const struct facts_listener *listener = &facts->listeners[i];
         const struct listener_config *config = listener->listener->config;
-        bool relays = config->pool >= 0;
         report_string(report, config->name);
         report_binds(report, config);
-        report_string(report, relays ? control->plan->pools[config->pool].config->name : NULL);
-        report_string(report, relays ? NULL : config->service.name);
+        report_string(report,
+                      config->pool >= 0 ? control->plan->pools[config->pool].config->name : NULL);
+        report_string(report, config->route.name);
+        report_string(report, config->service.name);
         report_number(report, listener->active);
         number(report, &listener->sum.sessions_total);
     }
@@ -191,6 +193,7 @@ static void report_scripts(struct report *report, const struct facts *facts) {
         {"name", "name", REPORT_PLAIN},
         {"path", NULL, REPORT_PLAIN},
         {"pool", "pool", REPORT_PLAIN},
+        {"listener", "listener", REPORT_PLAIN},
         {"version", "version", REPORT_PLAIN},
         {"state", "state", REPORT_PLAIN},
         {"calls", "calls", REPORT_PLAIN},
@@ -206,6 +209,7 @@ static void report_scripts(struct report *report, const struct facts *facts) {
         report_string(report, script->name);
         report_string(report, script->path);
         report_string(report, i < facts->pool_count ? facts->pools[i].pool->config->name : NULL);
+        report_string(report, script->listener);
         report_number(report, script->version);
         report_string(report, script->state);
         report_number(report, script->calls);

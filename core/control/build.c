@@ -235,7 +235,7 @@ static bool make_control_scripts(struct builder *builder, struct control_plan *p
     }
     for (uint32_t i = 0; i < plan->listener_count; i++) {
         struct control_listener *listener = &plan->listeners[i];
-        if (listener->config->pool < 0) {
+        if (!listener_relays(listener->config)) {
             listener->service = scripting->service_new(plan->host, listener->config, messages);
             ok = ok && listener->service != NULL;
         }
@@ -296,15 +296,20 @@ static bool add_pool(struct builder *builder, struct worker_plan *plan, uint32_t
     return pool->current.policy != NULL;
 }
 
-static void add_listener(struct builder *builder, struct worker_plan *plan, uint32_t worker,
-                         const struct control_listener *source) {
+static bool add_listener(struct builder *builder, struct worker_plan *plan, uint32_t worker,
+                         const struct control_listener *source, struct messages *messages) {
     struct worker_listener *listener = &plan->listeners[plan->listener_count];
     listener->config = source->config;
     listener->facts = source->facts;
     listener->row = arena_listener_row(builder->arena, source->facts, worker);
-    listener->pool = &plan->pools[source->config->pool];
+    listener->pool = source->config->pool >= 0 ? &plan->pools[source->config->pool] : NULL;
     atomic_fetch_add_explicit(&source->facts->references, 1, memory_order_relaxed);
     plan->listener_count++;
+    if (source->config->route.name == NULL) {
+        return true;
+    }
+    listener->route = scripting->route_new(plan->host, source->config, messages);
+    return listener->route != NULL;
 }
 
 /* The plan of one worker. A worker that is not wanted any more gets an empty one. */
@@ -341,9 +346,10 @@ static struct worker_plan *make_worker_plan(struct builder *builder,
             (void)add_pool(builder, plan, worker, &control_plan->pools[k], carries, messages);
         }
     }
-    for (uint32_t i = 0; ok && i < control_plan->listener_count; i++) {
-        if (control_plan->listeners[i].config->pool >= 0) {
-            add_listener(builder, plan, worker, &control_plan->listeners[i]);
+    bool pools_ok = ok;
+    for (uint32_t i = 0; pools_ok && i < control_plan->listener_count; i++) {
+        if (listener_relays(control_plan->listeners[i].config)) {
+            ok = add_listener(builder, plan, worker, &control_plan->listeners[i], messages) && ok;
         }
     }
     if (!ok) {
@@ -370,10 +376,10 @@ static bool share_sockets(struct build *build, uint32_t listener_index, uint32_t
     struct control_listener *listener = &build->control_plan->listeners[listener_index];
     uint32_t workers = build->control_plan->snapshot->workers;
     bool ok = true;
-    for (uint32_t i = 0; i < bound->count && listener->config->pool < 0; i++) {
+    for (uint32_t i = 0; i < bound->count && !listener_relays(listener->config); i++) {
         ok = ok && add_socket(&listener->sockets, &listener->socket_count, bound->sockets[i]);
     }
-    for (uint32_t worker = 0; worker < workers && listener->config->pool >= 0; worker++) {
+    for (uint32_t worker = 0; worker < workers && listener_relays(listener->config); worker++) {
         struct worker_listener *relay = &build->plans[worker]->listeners[relay_index];
         for (uint32_t i = 0; i < bound->count; i++) {
             if (bound->count == 1 || i % workers == worker) {
@@ -388,7 +394,7 @@ static bool share_sockets(struct build *build, uint32_t listener_index, uint32_t
 static bool open_binds(struct builder *builder, struct build *build, uint32_t listener_index,
                        uint32_t relay_index) {
     const struct listener_config *config = build->control_plan->listeners[listener_index].config;
-    uint32_t sockets = config->pool < 0 ? 1 : build->control_plan->snapshot->workers;
+    uint32_t sockets = !listener_relays(config) ? 1 : build->control_plan->snapshot->workers;
     bool ok = true;
     for (uint32_t k = 0; k < config->bind_count; k++) {
         struct bound *bound = listening_want(&builder->listening, &config->binds[k],
@@ -402,7 +408,7 @@ static bool open_binds(struct builder *builder, struct build *build, uint32_t li
 static bool keep_covered(struct builder *builder, struct build *build, uint32_t listener_index,
                          uint32_t relay_index) {
     const struct listener_config *config = build->control_plan->listeners[listener_index].config;
-    uint32_t sockets = config->pool < 0 ? 1 : build->control_plan->snapshot->workers;
+    uint32_t sockets = !listener_relays(config) ? 1 : build->control_plan->snapshot->workers;
     for (uint32_t k = 0; k < config->bind_count; k++) {
         const struct bound *bound;
         while ((bound = listening_keep_covered(&builder->listening, &config->binds[k].address,
@@ -422,12 +428,12 @@ static bool bind_sockets(struct builder *builder, struct build *build) {
     builder->listening.owner = privileges_owner(plan->snapshot);
     for (uint32_t i = 0; i < plan->listener_count; i++) {
         ok = open_binds(builder, build, i, relay_index) && ok;
-        relay_index += plan->listeners[i].config->pool >= 0 ? 1 : 0;
+        relay_index += listener_relays(plan->listeners[i].config) ? 1 : 0;
     }
     relay_index = 0;
     for (uint32_t i = 0; ok && i < plan->listener_count; i++) {
         ok = keep_covered(builder, build, i, relay_index);
-        relay_index += plan->listeners[i].config->pool >= 0 ? 1 : 0;
+        relay_index += listener_relays(plan->listeners[i].config) ? 1 : 0;
     }
     return ok;
 }

@@ -150,7 +150,8 @@ struct facts {
     struct facts_listener *listeners;
     struct facts_worker *workers;
     /* [0, pool_count): the policy of pools[i], told from its pool's counters (no last error:
-     * workers own the instances); then the checks and services control runs itself. */
+     * workers own the instances); then in the same way the routes of listeners, each with its
+     * listener's name; then the checks and services control runs itself. */
     struct script_info *scripts;
     uint32_t arena_slots, arena_pools, arena_listeners;
     struct shared_usage shared; /* of all dictionaries */

@@ -99,10 +99,26 @@ static bool collect_listeners(struct control *control, struct facts *facts) {
     return true;
 }
 
+static void tell_route(const struct control_plan *plan, const struct facts_listener *listener,
+                       struct script_info *out) {
+    const struct listener_config *config = listener->listener->config;
+    out->kind = "route";
+    out->name = config->route.name;
+    out->path = config->route.path;
+    out->listener = config->name;
+    out->version = plan->snapshot->number;
+    out->calls = counter_get(&listener->sum.routes);
+    out->errors = counter_get(&listener->sum.route_errors);
+    out->overruns = counter_get(&listener->sum.route_overruns);
+    out->memory_bytes = counter_get(&listener->sum.route_memory_bytes);
+    out->state = counter_get(&listener->sum.route_out_now) > 0 ? "out" : "running";
+}
+
 static bool collect_scripts(struct control *control, struct facts *facts) {
     const struct control_plan *plan = control->plan;
     uint32_t own = count_scripts(plan);
-    facts->scripts = array_new(plan->pool_count + own, sizeof(*facts->scripts));
+    facts->scripts =
+        array_new(plan->pool_count + plan->listener_count + own, sizeof(*facts->scripts));
     if (facts->scripts == NULL) {
         return false;
     }
@@ -122,6 +138,11 @@ static bool collect_scripts(struct control *control, struct facts *facts) {
         out->state = counter_get(&facts->pools[i].sum.out_now) > 0 ? "out" : "running";
     }
     facts->script_count = plan->pool_count;
+    for (uint32_t i = 0; i < plan->listener_count; i++) {
+        if (plan->listeners[i].config->route.name != NULL) {
+            tell_route(plan, &facts->listeners[i], &facts->scripts[facts->script_count++]);
+        }
+    }
     for (uint32_t i = 0; i < own; i++) {
         if (!scripting->host_script(plan->host, i, &facts->scripts[facts->script_count])) {
             break;

@@ -32,6 +32,9 @@ const char *session_reason_word(enum session_reason reason) {
         [REASON_OUT_OF_MEMORY] = "out_of_memory",
         [REASON_DRAIN] = "drain",
         [REASON_KILLED] = "killed",
+        [REASON_REJECTED] = "rejected",
+        [REASON_NO_ROUTE] = "no_route",
+        [REASON_ROUTE_FAILED] = "route_failed",
     };
     return (unsigned)reason < REASON_COUNT ? words[reason] : "unknown";
 }

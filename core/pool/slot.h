@@ -98,8 +98,11 @@ enum session_reason {
     REASON_LIMIT,          /* max_sessions or limits.sessions reached */
     REASON_OUT_OF_DESCRIPTORS,
     REASON_OUT_OF_MEMORY,
-    REASON_DRAIN,  /* cut by the drain timeout or a second TERM */
-    REASON_KILLED, /* by an administrator */
+    REASON_DRAIN,        /* cut by the drain timeout or a second TERM */
+    REASON_KILLED,       /* by an administrator */
+    REASON_REJECTED,     /* the route script said so */
+    REASON_NO_ROUTE,     /* the route script chose no pool, and the listener names none */
+    REASON_ROUTE_FAILED, /* the route script failed, and the listener names no pool */
     REASON_COUNT
 };
 const char *session_reason_word(enum session_reason reason); /* "done", "client_reset", ... */
@@ -116,6 +119,14 @@ struct listener_row {
     counter sessions_closed; /* sum over rows of total - closed = active */
     counter bytes_in, bytes_out;
     counter ended[REASON_COUNT]; /* by reason; includes the refused */
+    counter routes;              /* times the route script was asked */
+    counter route_errors;        /* it raised an error, or answered nonsense */
+    counter route_timeouts;      /* it took longer than timeouts.route */
+    counter route_overruns;      /* it, or another in its state, was stopped for using too much */
+    counter route_resting;       /* not asked, for its state was being made anew */
+    counter route_out;           /* not asked, for it was stopped too often */
+    counter route_out_now;       /* gauge: 1 while it is out on this worker, else 0 */
+    counter route_memory_bytes;  /* gauge: of the route's Lua state on this worker */
     counter spare[20 - REASON_COUNT];
 };
 

@@ -62,19 +62,9 @@ static struct slot *pick(struct session *session) {
     if (view->script.view.count == 0) {
         return NULL;
     }
-    struct address client;
-    char client_text[ALACRITY_ADDRESS_BYTES];
-    session_client_address(session, &client);
-    address_format_host(&client, client_text, sizeof(client_text));
-    struct alacrity_ctx_private ctx = {
-        .view = {.attempt = dial->attempts + 1,
-                 .client_hash = address_hash_host(&client),
-                 .client_port = session->client_port,
-                 .last_failure_code = (uint32_t)dial->last_error},
-        .client = client_text,
-        .listener = session->listener->name,
-        .values = &session->values,
-    };
+    char client[ALACRITY_ADDRESS_BYTES];
+    struct alacrity_ctx_private ctx = session_ctx(session, client);
+    ctx.view.attempt = dial->attempts + 1;
     session->asked = true;
     struct slot *slot = NULL;
     enum pick_answer answer = shadow_is_due(pool, dial)

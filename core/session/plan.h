@@ -38,7 +38,8 @@ struct worker_listener {
     const struct listener_config *config;
     struct listener_facts *facts;
     struct listener_row *row; /* this worker's */
-    struct worker_pool *pool;
+    struct worker_pool *pool; /* NULL: only its route chooses */
+    struct route *route;      /* NULL: none, `pool` for everybody */
     uint32_t socket_count;
     int *sockets; /* this worker's share; owned by control/listening.c, not by the plan */
 };
@@ -48,7 +49,7 @@ struct worker_plan {
     struct snapshot *snapshot; /* one reference */
     uint32_t tags;             /* bits of the tags it speaks of; the builder's */
     struct script_host *host;
-    uint32_t references; /* sessions not yet connected, +1 while current; the worker's own */
+    uint32_t references; /* sessions routed or dialling, +1 while current; the worker's own */
     uint32_t pool_count, listener_count;
     struct worker_pool *pools;
     /* Those whose current policy hears, by address of their facts; room for all. The worker's. */

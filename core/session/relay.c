@@ -290,8 +290,14 @@ void relay_start(struct session *session) {
 
     ev_set_cb(&session->backend.io, relay_on_ready);
     ev_io_init(&session->client.io, relay_on_ready, session->client.io.fd, EV_READ);
+    if (session->backend.pending != NULL) { /* a route looked at them */
+        count_bytes(&session->client, session->backend.pending_end);
+        if (!flush(&session->backend)) {
+            return;
+        }
+    }
     /* The client's first bytes are usually here already. */
-    if (!relay_pump(&session->client)) {
+    if (session->backend.pending == NULL && !relay_pump(&session->client)) {
         return;
     }
     watch(&session->client);

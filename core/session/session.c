@@ -1,7 +1,9 @@
 /* Session: opening, moving, timing and closing. Runs on the worker that owns the data plane.
  *
  *   session_open --refused--> (descriptor closed, counted)
- *        |
+ *        |  \ the listener has a route script
+ *        |   ROUTING, ROUTED: no pool yet; rejected, or none chosen --+
+ *        |  /                                                       |
  *        v            connect failed: dial_next again, at most `retries` times
  *   DIALLING ------------------------------------------------> session_close
  *        | dial_on_writable: connected                              ^
@@ -11,8 +13,11 @@
  * Invariants:
  *  1. A session is on exactly one list of its plane, that of its state.
  *  2. `slot` set <=> this session is counted once in slot->active.
- *  3. `plan` and `dial` are set only while DIALLING, and hold one reference of the plan.
- *  4. A side's io watches for reading only while its peer has nothing pending.
+ *  3. `plan` and `dial` are set only until it is connected, and hold one reference of the plan.
+ *     `pool` is set from DIALLING on. While `dial->routing` has a run, the state is ROUTING; nobody
+ *     frees the plan under it, as its answer is carried out later (ROUTED), outside of any script.
+ *  4. A side's io watches for reading only while its peer has nothing pending; but a route's peek
+ *     reads on until it has enough, and what it read is the backend's `pending` until connected.
  *  5. Only session_close closes descriptors and counts an end; it runs once.
  *  6. A stream that is cut ends in a reset on both sides, never in what looks like its end.
  */
@@ -61,10 +66,11 @@ static bool process_is_full(const struct snapshot *snapshot) {
     return open >= snapshot->max_sessions;
 }
 
-static void free_closed(struct ev_loop *loop, struct ev_prepare *watcher, int events) {
+static void end_turn(struct ev_loop *loop, struct ev_prepare *watcher, int events) {
     (void)loop;
     (void)events;
     struct data_plane *plane = container_of(watcher, struct data_plane, end_of_turn);
+    route_settle(plane);
     list_each(node, &plane->sessions[SESSION_CLOSED]) {
         list_remove(node);
         slab_give(&plane->session_slab, container_of(node, struct session, node));
@@ -96,7 +102,7 @@ bool plane_open(struct data_plane *plane, struct ev_loop *loop, struct arena *ar
     }
     slab_init(&plane->session_slab, sizeof(struct session));
     slab_init(&plane->dial_slab, sizeof(struct dial));
-    ev_prepare_init(&plane->end_of_turn, free_closed);
+    ev_prepare_init(&plane->end_of_turn, end_turn);
     ev_prepare_start(loop, &plane->end_of_turn);
     ev_check_init(&plane->begin_turn, note_time);
     ev_set_priority(&plane->begin_turn, EV_MAXPRI);
@@ -117,7 +123,7 @@ void plane_close(struct data_plane *plane) {
     listener_close_all(plane);
     plane_end_sessions(plane, REASON_DRAIN);
     farewell_end_all(plane);
-    free_closed(plane->loop, &plane->end_of_turn, 0);
+    end_turn(plane->loop, &plane->end_of_turn, 0);
     ev_prepare_stop(plane->loop, &plane->end_of_turn);
     ev_check_stop(plane->loop, &plane->begin_turn);
     slab_destroy(&plane->session_slab);
@@ -192,6 +198,20 @@ void session_client_address(const struct session *session, struct address *out) 
     }
 }
 
+struct alacrity_ctx_private session_ctx(struct session *session, char *client) {
+    struct address address;
+    session_client_address(session, &address);
+    address_format_host(&address, client, ALACRITY_ADDRESS_BYTES);
+    return (struct alacrity_ctx_private){
+        .view = {.client_hash = address_hash_host(&address),
+                 .client_port = session->client_port,
+                 .last_failure_code = (uint32_t)session->dial->last_error},
+        .client = client,
+        .listener = session->listener->name,
+        .values = &session->values,
+    };
+}
+
 /* True: the session is counted against the listener's exact cap, or there is none. */
 static bool listener_has_room(struct worker_listener *listener) {
     uint32_t cap = listener->config->max_sessions;
@@ -257,17 +277,29 @@ void session_open(struct data_plane *plane, struct worker_listener *listener, in
         return;
     }
     session->client.io.fd = descriptor;
-    session->dial->pool = listener->pool;
     session->listener = listener->facts;
     session->listener_row = listener->row;
-    session->pool = listener->pool->facts;
-    session->pool_row = listener->pool->row;
     session->idle_ms = listener->config->timeouts.idle_ms;
     session->session_ms = listener->config->timeouts.session_ms;
     session->capped = listener->config->max_sessions != 0;
     session->logged = plan->snapshot->log_sessions;
     keep_client_address(session, peer);
     counter_add(&listener->row->sessions_total, 1);
+    if (listener->route != NULL) {
+        session_move(session, SESSION_ROUTING);
+        route_begin(session, listener);
+    } else {
+        session_dial(session, listener->pool);
+    }
+}
+
+void session_dial(struct session *session, struct worker_pool *pool) {
+    session->dial->pool = pool;
+    session->pool = pool->facts;
+    session->pool_row = pool->row;
+    if (session->state != SESSION_DIALLING) {
+        session_move(session, SESSION_DIALLING);
+    }
     dial_next(session);
 }
 
@@ -288,7 +320,7 @@ static ev_tstamp earliest_deadline(const struct session *session, enum session_r
             earliest = session->dial->started + connect_ms / 1000.0;
             *reason = REASON_CONNECT_FAILED;
         }
-    } else if (session->idle_ms > 0) {
+    } else if (session->state == SESSION_RELAYING && session->idle_ms > 0) {
         earliest = session->last_activity + session->idle_ms / 1000.0;
         *reason = REASON_IDLE_TIMEOUT;
     }
@@ -370,19 +402,20 @@ static void log_end(const struct session *session, enum session_reason reason) {
     session_client_address(session, &address);
     address_format(&address, client, sizeof(client));
     ev_tstamp lasted = session->plane->now - session->opened;
-    struct log_field fields[9 + VALUES_COUNT_MAX] = {
+    struct log_field fields[10 + VALUES_COUNT_MAX] = {
         LOG_STRING("listener", session->listener->name),
         LOG_STRING("client", client),
-        LOG_STRING("pool", session->pool->name),
+        LOG_STRING("pool", session->pool != NULL ? session->pool->name : "-"),
         LOG_STRING("backend", session->slot != NULL ? session->slot->script.name : "-"),
         LOG_NUMBER("duration_ms", lasted * 1000),
         LOG_NUMBER("bytes_in", session->client.received_bytes),
         LOG_NUMBER("bytes_out", session->backend.received_bytes),
         LOG_NUMBER("retries", session->attempts > 0 ? session->attempts - 1 : 0),
         LOG_STRING("reason", session_reason_word(reason)),
+        LOG_STRING("why", route_why(session)),
     };
     char names[VALUES_COUNT_MAX][VALUE_NAME_BYTES], numbers[VALUES_COUNT_MAX][NUMBER_BYTES];
-    uint32_t count = 9;
+    uint32_t count = reason == REASON_REJECTED ? 10 : 9; /* with the last of them */
     const char *key;
     struct alacrity_value value;
     for (uint32_t i = 0; values_each(&session->values, i, &key, &value); i++) {
@@ -393,6 +426,8 @@ static void log_end(const struct session *session, enum session_reason reason) {
 }
 
 static void side_close(struct side *side, bool reset) {
+    free(side->pending);
+    side->pending = NULL;
     if (side->io.fd < 0) {
         return;
     }
@@ -405,8 +440,6 @@ static void side_close(struct side *side, bool reset) {
     }
     close(side->io.fd);
     side->io.fd = -1;
-    free(side->pending);
-    side->pending = NULL;
 }
 
 /* Does this end come in the middle of the streams? Then both sides are reset: an orderly end would
@@ -420,6 +453,9 @@ static bool cuts_streams(const struct session *session, enum session_reason reas
     case REASON_KILLED:
         return session->state == SESSION_RELAYING;
     default:
+        if (session->state != SESSION_RELAYING) {
+            return false; /* what a route peeked at may be pending */
+        }
         return session->client.pending != NULL || session->client.broken ||
                session->backend.pending != NULL || session->backend.broken;
     }
@@ -436,10 +472,11 @@ void session_close(struct session *session, enum session_reason reason) {
     }
     values_free(&session->values);
     ev_timer_stop(plane->loop, &session->timer);
+    route_release(session);
     /* Never relayed, so nothing watches it yet, and the client was told nothing. When descriptors
      * or memory are short, this one's are given back at once instead. */
-    if (session->state == SESSION_DIALLING && reason != REASON_OUT_OF_DESCRIPTORS &&
-        reason != REASON_OUT_OF_MEMORY) {
+    if (session->state != SESSION_RELAYING && reason != REASON_OUT_OF_DESCRIPTORS &&
+        reason != REASON_OUT_OF_MEMORY && reason != REASON_CLIENT_RESET) {
         farewell_begin(plane, session->client.io.fd);
         session->client.io.fd = -1;
     }

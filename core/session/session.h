@@ -2,7 +2,8 @@
  * All of core/session runs on the worker that accepted; nothing here is shared but what
  * core/pool/slot.h marks as atomic.
  *
- * The walk: listener_on_accept -> session_open -> dial_next (policy pick) -> dial_on_writable
+ * The walk: listener_on_accept -> session_open -> (route_begin ... route_settle)
+ *           -> dial_next (policy pick) -> dial_on_writable
  *           -> relay_on_ready <-> relay_pump -> session_close(reason)
  */
 #ifndef SESSION_SESSION_H
@@ -19,6 +20,8 @@
 #include "session/plan.h"
 
 enum session_state {
+    SESSION_ROUTING,  /* the listener's route script is asked for a pool */
+    SESSION_ROUTED,   /* it has answered: carried out at the end of the loop turn */
     SESSION_DIALLING, /* a backend was picked, its connect is under way */
     SESSION_RELAYING, /* bytes flow; no reference to plan or script any more */
     SESSION_CLOSED,   /* memory waits for the end of the loop turn */
@@ -37,7 +40,7 @@ struct data_plane {
     ev_tstamp now; /* monotonic time of this turn: ev_now follows the wall clock and may jump */
     int reserve_descriptor; /* given up to close a newcomer politely when descriptors run out */
     struct list sessions[SESSION_STATE_COUNT]; /* a state is the list a session is on */
-    struct ev_prepare end_of_turn;             /* frees the closed ones */
+    struct ev_prepare end_of_turn;             /* dials the routed, frees the closed ones */
     struct slab session_slab, dial_slab;
     struct list farewells; /* refused connections being closed in order */
     uint32_t farewell_count;
@@ -63,13 +66,14 @@ struct side {
     uint64_t received_bytes;
 };
 
-/* Lives only while dialling: what a further attempt needs to know. */
+/* Lives until connected: what a further attempt needs to know. */
 struct dial {
     uint32_t tried[VIEW_TRIED_MAX];
-    uint32_t attempts; /* dials begun */
-    int last_error;    /* errno of the attempt before */
-    ev_tstamp started; /* of this attempt */
-    struct worker_pool *pool;
+    uint32_t attempts;        /* dials begun */
+    int last_error;           /* errno of the attempt before */
+    ev_tstamp started;        /* of this attempt */
+    struct worker_pool *pool; /* NULL until it is routed */
+    struct routing *routing;  /* route.c's: ROUTING and ROUTED; NULL where there is no route */
 };
 
 struct session {
@@ -81,7 +85,7 @@ struct session {
     struct dial *dial;        /* until connected, then NULL */
     struct listener_facts *listener;
     struct listener_row *listener_row;
-    struct pool_facts *pool;
+    struct pool_facts *pool; /* NULL until it is routed, as its row */
     struct pool_row *pool_row;
     struct slot *slot; /* dialled or connected backend; its `active` counts us */
     struct slot_row *slot_row;
@@ -113,8 +117,11 @@ void plane_end_sessions(struct data_plane *plane, enum session_reason reason);
 /* Takes the accepted descriptor over, whatever happens. */
 void session_open(struct data_plane *plane, struct worker_listener *listener, int descriptor,
                   const struct address *peer);
-/* A session in state DIALLING without descriptors, holding the plan. NULL: out of memory. */
+/* A session in state DIALLING without descriptors or pool, holding the plan. NULL: out of memory.
+ */
 struct session *session_new(struct data_plane *plane, struct worker_plan *plan);
+/* Dials a backend of the pool. */
+void session_dial(struct session *session, struct worker_pool *pool);
 /* The only mover between states. */
 void session_move(struct session *session, enum session_state state);
 /* The only closer. The memory stays valid until the end of the loop turn. */
@@ -122,6 +129,21 @@ void session_close(struct session *session, enum session_reason reason);
 /* Arms the timer for the earliest deadline of the session's state. */
 void session_arm_timer(struct session *session);
 void session_client_address(const struct session *session, struct address *out);
+
+/* What scripts see of the session; `client` (ALACRITY_ADDRESS_BYTES) is written, and referred to.
+ */
+struct alacrity_ctx_private session_ctx(struct session *session, char *client);
+
+/* route.c */
+/* Asks the listener's route; the session is ROUTING, without a pool. */
+void route_begin(struct session *session, struct worker_listener *listener);
+/* The end of the loop turn: carries out what was answered. */
+void route_settle(struct data_plane *plane);
+/* Lets everything go that routing needed, but for the bytes peeked: they wait as the backend's
+ * `pending`. Nothing to do is fine. */
+void route_release(struct session *session);
+/* What the script gave as reason to reject it; "" = nothing. */
+const char *route_why(const struct session *session);
 
 /* closed.c */
 /* After a policy of the plan, which is the current one, was put in its place. */

@@ -68,9 +68,9 @@ struct alacrity_pool {
     uint32_t zone_code;  /* of the zone this balancer stands in, 0 = not said */
 };
 
-/* What is known of the session a backend is picked for. */
+/* What is known of the session a backend, or (route scripts) a pool, is picked for. */
 struct alacrity_ctx {
-    uint32_t attempt;           /* 1 on the first pick, 2 on the first retry, ... */
+    uint32_t attempt;           /* 1 on the first pick, 2 on the first retry, ...; 0 in a route */
     uint32_t client_hash;       /* 32-bit hash of the client's address without its port */
     uint32_t client_port;       /* 0 for unix sockets */
     uint32_t last_failure_code; /* why the attempt before failed (errno), 0 on the first */

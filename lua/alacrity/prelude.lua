@@ -329,6 +329,10 @@ local ctx_methods = {
     check_ctx(self)
     value_set(cast(ctx_ptr, self).values, key, content)
   end,
+  -- Only while a route is asked (lua/route.c): what the client sends first, and what to do with it.
+  peek = host.peek,
+  use = host.use,
+  reject = host.reject,
 }
 
 local ctx_fields = {

@@ -5,8 +5,10 @@ local format = require "alacrity.format"
 local ROOT = format.order { "version", "configuration", "now_ms", "uptime_ms", "draining", "watchdog",
   "reloads_total", "reloads_failed_total", "log_dropped_total", "log_suppressed_total",
   "listeners", "pools", "workers", "scripts", "script_metrics", "arena", "shared" }
-local LISTENER = format.order { "bind", "pool", "service", "max_sessions", "sessions_active",
-  "sessions_total", "bytes_in_total", "bytes_out_total", "ended" }
+local LISTENER = format.order { "bind", "pool", "route", "service", "max_sessions",
+  "sessions_active", "sessions_total", "bytes_in_total", "bytes_out_total", "routes_total",
+  "route_errors_total", "route_timeouts_total", "route_overruns_total", "route_resting_total",
+  "route_out_total", "route_out_workers", "ended" }
 local POOL = format.order { "policy", "fallback", "check", "zone", "retries", "sessions_active",
   "sessions_total", "bytes_in_total", "bytes_out_total", "retries_total", "picks_total",
   "policy_errors_total", "policy_bad_answers_total", "policy_nil_total",
@@ -24,7 +26,7 @@ local BACKEND = format.order { "address", "configured_address", "state", "admin"
   "resets_total", "connect_ms", "checks_total", "checks_failed_total", "downs_total",
   "changed_ms", "reason" }
 local WORKER = format.order { "index", "sessions", "heartbeat_age_ms", "lua_memory_bytes" }
-local SCRIPT = format.order { "kind", "name", "path", "pool", "version", "state", "calls_total",
+local SCRIPT = format.order { "kind", "name", "path", "pool", "listener", "version", "state", "calls_total",
   "errors_total", "overruns_total", "bad_answers_total", "nil_answers_total", "fallbacks_total", "memory_bytes",
   "last_error" }
 

@@ -41,6 +41,23 @@ local LISTENER = {
   { "listener_out_bytes_total", "counter", "Bytes sent to clients.", "bytes_out_total" },
 }
 
+local ROUTE = { -- of listeners that have one
+  { "listener_routes_total", "counter", "Times the route script was asked.", "routes_total" },
+  { "listener_route_errors_total", "counter", "Those in which it raised an error.",
+    "route_errors_total" },
+  { "listener_route_timeouts_total", "counter", "Those that took too long.",
+    "route_timeouts_total" },
+  { "listener_route_overruns_total", "counter", "Those stopped for using up their budget.",
+    "route_overruns_total" },
+  { "listener_route_resting_total", "counter",
+    "Sessions it was not asked for, as its state was being made anew.", "route_resting_total" },
+  { "listener_route_out_total", "counter",
+    "Sessions it was not asked for, as it was stopped too often.", "route_out_total" },
+  { "listener_route_out_workers", "gauge",
+    "Workers that ask the route no more, until a new version is published.",
+    "route_out_workers" },
+}
+
 local POOL = {
   { "pool_backends", "gauge", "Backends in the configuration.",
     function(pool) return #pool.backends end },
@@ -185,6 +202,7 @@ end
 local function listeners(out, items)
   local labels = labels_of(items, function(l) return 'listener="' .. label(l.name) .. '"' end)
   write_families(out, LISTENER, items, labels)
+  write_families(out, ROUTE, items, labels)
   local reasons = {}
   for reason in pairs(items[1] and items[1].ended or {}) do reasons[#reasons + 1] = reason end
   table.sort(reasons)
@@ -283,6 +301,7 @@ return function(facts)
   write_families(out, SCRIPT, facts.scripts, labels_of(facts.scripts, function(script)
     return 'kind="' .. label(script.kind) .. '",script="' .. label(script.path or script.name)
       .. '",pool="' .. label(script.pool or "") .. '"'
+      .. (script.listener and ',listener="' .. label(script.listener) .. '"' or "")
   end))
   script_metrics(out, facts.script_metrics)
   write_families(out, SHARED, { facts.shared }, { " " })

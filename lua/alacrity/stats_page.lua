@@ -114,7 +114,8 @@ local function listener_row(listener)
     .. html(table.concat(listener.bind, ", ")) .. "</small></td>"
     .. '<td data-l="Answered by">' .. (listener.pool
       and '<a href="#pool-' .. html(listener.pool) .. '">' .. html(listener.pool) .. "</a>"
-      or html(listener.service or "") .. "<small>service</small>") .. "</td>"
+      or html(listener.service or "") .. (listener.service and "<small>service</small>" or ""))
+    .. (listener.route and "<small>route " .. html(listener.route) .. "</small>" or "") .. "</td>"
     .. number("Active", count(listener.sessions_active),
       listener.max_sessions > 0 and "of " .. count(listener.max_sessions) or nil)
     .. number("Sessions", rate(key, listener.sessions_total),
@@ -247,7 +248,8 @@ local function script_row(script)
   return '<tr><td class="name">' .. html(script.name) .. "<small>" .. html(script.path or "stock")
     .. "</small>" .. (STATES[script.state] and pill(STATES[script.state], "bad") or "")
     .. '</td><td data-l="Kind">' .. html(script.kind)
-    .. (script.pool and "<small>of " .. html(script.pool) .. "</small>" or "") .. "</td>"
+    .. ((script.pool or script.listener) and "<small>of " .. html(script.pool or script.listener)
+      .. "</small>" or "") .. "</td>"
     .. number("Calls", count(script.calls_total))
     .. number("Errors", trouble(script.errors_total))
     .. number("Overruns", trouble(script.overruns_total))

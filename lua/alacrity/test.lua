@@ -2,7 +2,7 @@
 -- runs it. docs/testing.md describes it for users; lua/test.h how it works.
 --
 -- The native functions answer nil and what is wrong; here that becomes an error at the line of the
--- test. Those that the driver serves (policy, pick, check, run) yield, and answer `false` and a
+-- test. Those that the driver serves (policy, pick, check, run, ...) yield, and answer `false` and a
 -- message, or `true` and what was asked for.
 local found, native = pcall(require, "alacrity.test_native")
 if not found then error("alacrity.test works only in files that `alacrity test` runs", 0) end
@@ -297,6 +297,16 @@ local function serve(server)
   end
 end
 
+-- What the test wrote as server, for the driver.
+local function server_of(server)
+  if type(server) == "table" then
+    local steps = server
+    server = function(conversation) return play(steps, conversation) end
+  end
+  if type(server) == "function" then return serve(server) end
+  return server or "silent"
+end
+
 local RUN = { backend = true, server = true, timeout = true, connect = true }
 
 --- Runs the check once: "up", "down" or "drain", and its text.
@@ -307,20 +317,53 @@ function Check:run(with)
       error("a run has no '" .. tostring(key) .. "'; it has backend, server, timeout and connect", 2)
     end
   end
-  local backend, server = with.backend or "backend", with.server or "silent"
+  local backend = with.backend or "backend"
   local kept = last_pool
   local pool = test.pool { type(backend) == "string" and { name = backend } or backend }
   last_pool = kept
   local name = type(backend) == "string" and backend or backend.name
-  if type(server) == "table" then
-    local steps = server
-    server = function(conversation) return play(steps, conversation) end
-  end
-  if type(server) == "function" then server = serve(server) end
   local ok, state, info = native.run(self.id, pool.id, name, with.timeout or 1, with.connect or 0,
-    server)
+    server_of(with.server))
   if not ok then refuse(state, 2) end
   return state, info
+end
+
+-- ---- routes ------------------------------------------------------------------------------------
+
+local Route = {}
+Route.__index = Route
+
+--- Loads a route, a file beside the test or a stock one.
+function test.route(script, options)
+  local ok, id = native.route(script, options)
+  if not ok then refuse(id, 2) end
+  return setmetatable({ id = id }, Route)
+end
+
+local ROUTED = { client = true, port = true, listener = true, bytes = true, pause = true,
+  ended = true, timeout = true, connect = true, server = true, values = true }
+
+--- Asks for one session: the name of the pool it chose; or nil and "default" (it chose nothing),
+--- "timeout", or "rejected" and why.
+function Route:run(with)
+  with = with or {}
+  for key in pairs(with) do
+    if not ROUTED[key] then
+      error("a session to be routed has no '" .. tostring(key) .. "'; it has client, port, listener, " ..
+        "bytes, pause, ended, timeout, connect, server and values", 2)
+    end
+  end
+  local ok, word, what, values = native.routed(self.id, with.client or "192.0.2.1",
+    with.port or 40000, with.listener or "test", with.bytes or "", with.pause or 0, with.ended,
+    with.timeout or 5, with.connect or 0, server_of(with.server), with.values)
+  if not ok then refuse(word, 2) end
+  if with.values then
+    for key in pairs(with.values) do with.values[key] = nil end
+    for key, value in pairs(values) do with.values[key] = value end
+  end
+  if word == "pool" then return what end
+  if word == "rejected" then return nil, word, what end
+  return nil, word
 end
 
 --- A server that sends the bytes one at a time, with a pause before each.

@@ -73,7 +73,7 @@ function alacrity.rotation() end
 --- files of tests it is an error; so it is at the top of a script.
 --- [More](library.md#alacrityevery-after-spawn-what-a-script-does-later).
 ---
---- In: policies, checks, services
+--- In: policies, routes, checks, services
 ---@param seconds number 0.01 to 31536000
 ---@param what fun()
 ---@return fun() cancel ends it
@@ -81,7 +81,7 @@ function alacrity.every(seconds, what) end
 
 --- Calls `what()` once, after `seconds`. Else as `alacrity.every`.
 ---
---- In: policies, checks, services
+--- In: policies, routes, checks, services
 ---@param seconds number 0 to 31536000
 ---@param what fun()
 ---@return fun() cancel makes it not happen
@@ -89,7 +89,7 @@ function alacrity.after(seconds, what) end
 
 --- Calls `what()` soon, beside what runs now. Else as `alacrity.every`.
 ---
---- In: policies, checks, services
+--- In: policies, routes, checks, services
 ---@param what fun()
 function alacrity.spawn(what) end
 
@@ -104,7 +104,7 @@ function alacrity.shared(name) end
 --- script or in `new`, else (and in files of tests) it is an error; the same name and labels are
 --- the same series in every script.
 ---
---- In: policies, checks, services
+--- In: policies, routes, checks, services
 ---@param name string `a-z`, `0-9`, `_`, at most 63 bytes
 ---@param help? string what it counts, for people; at most 127 bytes
 ---@param labels? table<string, string> at most 4, tell series of one name apart
@@ -113,7 +113,7 @@ function alacrity.counter(name, help, labels) end
 
 --- A number that goes up and down, shown as `alacrity_script_NAME`. Made like a counter.
 ---
---- In: policies, checks, services
+--- In: policies, routes, checks, services
 ---@param name string
 ---@param help? string
 ---@param labels? table<string, string>
@@ -123,7 +123,7 @@ function alacrity.gauge(name, help, labels) end
 --- How values spread, shown as `alacrity_script_NAME_bucket`, `_sum` and `_count`. Made like a
 --- counter.
 ---
---- In: policies, checks, services
+--- In: policies, routes, checks, services
 ---@param name string
 ---@param buckets number[] 1 to 30 upper bounds, ascending
 ---@param help? string
@@ -202,7 +202,7 @@ function dictionary:count() end
 --- Counts while the script serves: while it is loaded or constructed that is an error; in a trial
 --- or as a shadow nothing is counted. Every thread counts for itself, what is shown is the sum.
 ---
---- In: policies, checks, services
+--- In: policies, routes, checks, services
 ---@class alacrity.Counter
 --- A number of its own; nothing a script needs.
 ---@field id integer
@@ -214,7 +214,7 @@ function counter:add(n) end
 
 --- As a counter, but it may go down. What is shown is the sum of what each thread set last.
 ---
---- In: policies, checks, services
+--- In: policies, routes, checks, services
 ---@class alacrity.Gauge
 --- A number of its own; nothing a script needs.
 ---@field id integer
@@ -230,7 +230,7 @@ function gauge:add(n) end
 
 --- As a counter, of values that fall into buckets.
 ---
---- In: policies, checks, services
+--- In: policies, routes, checks, services
 ---@class alacrity.Histogram
 --- A number of its own; nothing a script needs.
 ---@field id integer

@@ -14,7 +14,7 @@
 --- - `table` has: `concat`, `foreach`, `foreachi`, `getn`, `insert`, `maxn`, `move`, `remove`, `sort`
 --- - `math` has: `abs`, `acos`, `asin`, `atan`, `atan2`, `ceil`, `cos`, `cosh`, `deg`, `exp`, `floor`, `fmod`, `frexp`, `huge`, `ldexp`, `log`, `log10`, `max`, `min`, `modf`, `pi`, `pow`, `rad`, `random`, `randomseed`, `sin`, `sinh`, `sqrt`, `tan`, `tanh`
 --- - `bit` has: `arshift`, `band`, `bnot`, `bor`, `bswap`, `bxor`, `lshift`, `rol`, `ror`, `rshift`, `tobit`, `tohex`
---- - `coroutine` (in checks, services and tests; a pick never waits) has: `create`, `isyieldable`, `resume`, `running`, `status`, `wrap`, `yield`
+--- - `coroutine` (in checks, services and tests; not on workers) has: `create`, `isyieldable`, `resume`, `running`, `status`, `wrap`, `yield`
 ---
 --- These are different, or less than elsewhere:
 

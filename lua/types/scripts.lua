@@ -3,10 +3,11 @@
 --- # Scripts
 ---
 --- A script is a Lua file that returns one table. Its `kind` says what it decides: a *policy* picks
---- backends, a *check* asks whether a backend is well, a *service* answers HTTP requests. The
---- balancer makes *instances* of it with `new`, and calls their methods.
+--- backends, a *route* chooses the pool of a session, a *check* asks whether a backend is well, a
+--- *service* answers HTTP requests. The balancer makes *instances* of it with `new`, and calls their
+--- methods.
 ---
---- Kinds to come (`route`, `discovery`) will have their section here.
+--- Kinds to come (`discovery`) will have their section here.
 
 --- What an option may look like that stands under `with:` in a configuration. Mistakes in the
 --- configuration are reported at their place; `new` gets complete, checked values. Tables and
@@ -21,11 +22,12 @@
 --- }
 --- ```
 ---
---- In: policies, checks, services
+--- In: policies, routes, checks, services
 ---@class alacrity.Option
 --- What the value must be. A `duration` is written `250ms`, `2s`, `5m`; the script gets
---- milliseconds. `any` takes every value there is in YAML.
----@field type "string"|"number"|"integer"|"boolean"|"duration"|"list"|"map"|"any"
+--- milliseconds. A `pool` is the name of one; that there is none is a mistake in the configuration.
+--- `any` takes every value there is in YAML.
+---@field type "string"|"number"|"integer"|"boolean"|"duration"|"pool"|"list"|"map"|"any"
 --- The value when nothing is given; without it the option is nil then. Every instance gets a copy
 --- of its own. That of a duration may be written as text, `"250ms"`.
 ---@field default? any
@@ -112,6 +114,51 @@ function policy:snapshot() end
 --- a script whose state is being made anew.
 ---@param closed alacrity.Closed
 function policy:on_close(closed) end
+
+--- What the file of a route returns. Differs from a policy's in `kind`, and in what `new` returns.
+---
+--- ```lua
+--- ---@type alacrity.RouteScript
+--- local script = {
+---   api = 1, kind = "route", name = "shell-or-rest",
+---   options = { shell = { type = "pool" } },
+---   new = function(cfg)
+---     return {
+---       route = function(self, ctx)
+---         if cfg.shell and ctx:peek(4, 1) == "SSH-" then ctx:use(cfg.shell) end
+---       end,
+---     }
+---   end,
+--- }
+--- return script
+--- ```
+---
+--- In: routes
+---@class alacrity.RouteScript
+--- The version of this interface: 1.
+---@field api 1
+--- Says what it is.
+---@field kind "route"
+--- Whatever you like to call it.
+---@field name string
+--- Its options, by their names.
+---@field options? table<string, alacrity.Option>
+--- Makes the instance for one listener on one worker. There is no carry: the second argument is nil.
+---@field new fun(cfg: table): alacrity.Route
+
+--- An instance of a route: one for each listener and worker.
+---
+--- In: routes
+---@class alacrity.Route
+local route = {}
+
+--- Which pool gets this session? Run as a coroutine for each session, before the first pick; it may
+--- wait for what the client sends (`ctx:peek`) and in [alacrity.net](#network). It chooses with
+--- `ctx:use`, ends the session with `ctx:reject`, or does neither: then the listener's `pool` gets
+--- it. So it does when `route` raises an error, returns something, is stopped, or passes
+--- `timeouts.route`; without a `pool` the session ends then.
+---@param ctx alacrity.Context the session
+function route:route(ctx) end
 
 --- What the file of a check returns. Differs from a policy's in `kind`, and in what `new` returns.
 ---

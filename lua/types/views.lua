@@ -16,11 +16,12 @@
 --- - LuaJIT compiles loops, not the making of functions: make score functions once, in `new`, never
 ---   in the pick ([what is fast](policies.md#what-is-fast)).
 
---- The session a backend is picked for. Valid only during the pick.
+--- The session a backend is picked for, or, in a route, a pool. Valid only during the pick, or while
+--- the route runs.
 ---
---- In: policies
+--- In: policies, routes
 ---@class alacrity.Context
---- 1 on the first pick, 2 on the first retry, ...
+--- 1 on the first pick, 2 on the first retry, ...; 0 in a route.
 ---@field attempt integer
 --- The client's numeric address without its port; `"unix"` for unix sockets.
 ---@field client string
@@ -48,6 +49,29 @@ function ctx:get(key) end
 ---@param key string up to 32 letters, digits and `_`, no digit first
 ---@param content string|number|boolean|nil a string of up to 256 bytes; nil removes it
 function ctx:set(key, content) end
+
+--- Waits for the first bytes the client sends, and answers them: so many, or fewer and why. Nothing
+--- is taken away: each peek begins at the first byte, and the backend gets all of them.
+---
+--- In: routes
+---@param count integer 1 to 16384
+---@param limit? number seconds, up to 86400; 0 or none: only `timeouts.route` holds
+---@return string bytes
+---@return "closed"|"timeout"|nil why there are fewer: the client ended its stream, or `limit` passed
+function ctx:peek(count, limit) end
+
+--- Chooses the pool, once the route has returned. The last of several counts. That there is no such
+--- pool is an error.
+---
+--- In: routes
+---@param pool string its name
+function ctx:use(pool) end
+
+--- The session ends, in order, once the route has returned.
+---
+--- In: routes
+---@param why? string for its log line; up to 63 bytes are kept
+function ctx:reject(why) end
 
 --- How a session ended. Valid only during `on_close`.
 ---

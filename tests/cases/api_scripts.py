@@ -23,7 +23,8 @@ ARGUMENTS = {
     "pool:find": ["pool[1].id"], "pool:min": ["score"], "pool:p2c": ["score"],
     "pool:tagged": ["'blue'"], "pool:untagged": ["'red'"], "pool:near": [], "pool:far": [],
     "backend:has_tag": ["'blue'"],
-    "ctx:get": ["'kept'"], "ctx:set": ["'other'", "1"], "closed:get": ["'kept'"],
+    "ctx:get": ["'kept'"], "ctx:set": ["'other'", "1"], "ctx:peek": ["3", "5"],
+    "ctx:use": ["'app'"], "ctx:reject": ["'why'"], "closed:get": ["'kept'"],
     "log.debug": ["'said'"], "log.info": ["{message = 'said', a = 1}"], "log.warning": ["'said'"],
     "log.error": ["'said'"],
     "alacrity.now": [], "alacrity.hash": ["'x'"], "alacrity.rotation": [],
@@ -51,6 +52,7 @@ ARGUMENTS = {
     "test.error": ["function() error('oops') end", "'oops'"], "test.clock": [],
     "test.advance": ["1"], "test.pool": ["{'a', {name = 'b', weight = 3}}"],
     "test.policy": ["'least-conn'", "{}", "pool"], "test.check": ["'tcp'", "{}"],
+    "test.route": ["'protocol'", "{}"], "route:run": ["{bytes = 'SSH-2.0'}"],
     "test.drip": ["'x'", "1"], "test.garbage": ["10"],
     "pool:set": ["'a'", "{active = 1}"], "pool:get": ["'a'"], "pool:add": ["another()"],
     "pool:remove": ["another_gone()"],
@@ -64,6 +66,8 @@ TIMERS = {"alacrity.every", "alacrity.after", "alacrity.spawn"}
 AT_THE_TOP = {"test.case"}
 # They are there in tests, but raise, as the text says.
 NOT_IN_TESTS = IN_NEW | TIMERS | {"alacrity.facts"}
+# They are there in policies, but raise, as the text says.
+NOT_IN_POLICIES = {"ctx:peek", "ctx:use", "ctx:reject"}
 # They do not look at their arguments: one less shows only later.
 LATER = {"format.order", "test.drip"}
 
@@ -205,6 +209,38 @@ end }}, module_asked)
 """
 
 
+def route_script(port):
+    return top("route") + f"""
+local net = require "alacrity.net"
+local noted, module_asked, instance_asked, done = {{}}, {{}}, {{}}, false
+local function note(line) noted[#noted + 1] = line end
+local address = "127.0.0.1:{port}"
+return probe.asked({{ api = 1, kind = "route", name = "probe", new = function()
+  local tell = note
+  {NEW}
+  {calls("routes", LIBRARY, IN_NEW)}
+  return probe.asked({{ route = function(self, ctx)
+    if done then return end
+    done = true
+    local tell = probe.teller("routes")
+    for _, line in ipairs(noted) do tell(line) end
+    {LOOK}
+    {LOOK_AT_COUNTING}
+    local function fresh() return assert(net.connect(address, {{ timeout = 5 }})) end
+    ctx:set("kept", 1)
+    probe.members(tell, "alacrity.Context", ctx)
+    probe.members(tell, "alacrity.net", net)
+    probe.members(tell, "alacrity.Socket", fresh())
+    {calls("routes", LIBRARY | COUNTING | {"net": "net", "socket": "fresh()", "ctx": "ctx"}, SERVING)}
+    probe.tell_asked(tell, "alacrity.RouteScript", module_asked)
+    probe.tell_asked(tell, "alacrity.Route", instance_asked)
+    ctx:use("other")
+    tell("done")
+  end }}, instance_asked)
+end }}, module_asked)
+"""
+
+
 def check_script(port):
     return top("check") + f"""
 local net = require "alacrity.net"
@@ -285,7 +321,8 @@ def shown_results():
 
 def script_of_a_test():
     cases = calls("tests", LIBRARY | {"test": "test"}, AT_THE_TOP)
-    owners = {"test": "test", "pool": "pool", "policy": "policy", "check": "check", "net": "net"}
+    owners = {"test": "test", "pool": "pool", "policy": "policy", "check": "check", "route": "route",
+              "net": "net"}
     refused = "\n".join(
         f"if pcall({path}, {', '.join(ARGUMENTS[path]) or 'nil'}) then tell('raised not {path}') end"
         for path in sorted(NOT_IN_TESTS))
@@ -303,10 +340,12 @@ test.case("look", function()
   local function another() added = added + 1 return "n" .. added end
   local function another_gone() local name = another() pool:add(name) return name end
   local policy, check = test.policy("./hears.lua"), test.check("tcp")
+  local route = test.route("protocol", {{ ssh = "a" }})
   {shown_results()}
   probe.members(tell, "alacrity.test.Pool", pool)
   probe.members(tell, "alacrity.test.Policy", policy)
   probe.members(tell, "alacrity.test.Check", check)
+  probe.members(tell, "alacrity.test.Route", route)
   {calls("tests", LIBRARY, SERVING - own)}
   {calls("tests", owners, SERVING & own)}
   {calls("tests", owners, {"net.sleep", "net.connect"})}
@@ -330,6 +369,9 @@ test.case("look", function()
   end)
   accepted("alacrity.test.Run", "a run has no '%s'", function(word)
     check:run {{ [word] = "-", timeout = -1 }}
+  end)
+  accepted("alacrity.test.Routed", "a session to be routed has no '%s'", function(word)
+    route:run {{ [word] = "-", timeout = -1 }}
   end)
   local function served(conversation) probe.members(tell, "alacrity.Socket", conversation) end
   check:run {{ server = served }}
@@ -360,10 +402,13 @@ end }
 def look():
     """What the scripts of a running balancer tell: lines, and the facts."""
     web, other, page, server = free_port(), free_port(), free_port(), Server(serve_lines, "b")
+    routed = free_port()
     config = {
         "lua": {"path": ["."], "pick_budget": "10s", "budget": "10s", "rollback_errors": 2},
         "listeners": {"web": {"bind": f"127.0.0.1:{web}", "pool": "app"},
                       "other": {"bind": f"127.0.0.1:{other}", "pool": "other"},
+                      "routed": {"bind": f"127.0.0.1:{routed}", "pool": "app",
+                                 "timeouts": {"route": "20s"}, "route": {"script": "./route.lua"}},
                       "page": {"bind": f"127.0.0.1:{page}", "service": {"script": "./service.lua"}}},
         "pools": {
             "app": {"policy": {"script": "./policy.lua"}, "zone": "here",
@@ -372,7 +417,7 @@ def look():
                                  "c": {"address": server.text}}},
             "other": {"check": {"script": "./check.lua", "interval": "1s", "timeout": "20s"},
                       "backends": {"b": {"address": server.text, "zone": "here"}}}}}
-    scripts = {"policy.lua": policy_script(), "check.lua": check_script(server.port),
+    scripts = {"policy.lua": policy_script(), "route.lua": route_script(server.port), "check.lua": check_script(server.port),
                "service.lua": service_script(server.port), "bad.lua": BAD, "words.lua": words(),
                "probe.lua": (ROOT / "tests/lua/api_probe.lua").read_text(encoding="utf-8")}
 
@@ -385,9 +430,11 @@ def look():
 
     with Alacrity(config, scripts=scripts) as balancer:
         ask(web)
+        ask(routed)
         get("/look")
         eventually(lambda: "\nchecks done" in get("/lines"), "the check has looked")
         eventually(lambda: "\npolicies closed done" in get("/lines"), "the session has ended")
+        eventually(lambda: "\nroutes done" in get("/lines"), "the route has looked")
         balancer.admin("script", "swap", "app", "least-conn", plain=True)
         balancer.admin("script", "shadow", "app", "first", plain=True)
         balancer.admin("script", "swap", "other", balancer.folder / "bad.lua", plain=True)

@@ -63,13 +63,13 @@ def check_with_script(folder, kind, text):
         "listeners:\n"
         "  web: {bind: '127.0.0.1:8080', %s}\n"
         "pools:\n  app:\n    %s\n    backends: {a: '127.0.0.1:9'}\n" % (
-            "service: {script: ./mine.lua}" if kind == "service" else "pool: app",
+            "pool: app" if kind in ("policy", "check") else kind + ": {script: ./mine.lua}",
             {"policy": "policy: {script: ./mine.lua}", "check": "check: {script: ./mine.lua}",
-             "service": "retries: 1"}[kind]), encoding="utf-8")
+             "service": "retries: 1", "route": "retries: 1"}[kind]), encoding="utf-8")
     return command("check", "-f", folder / "a.yaml")
 
 
-@pytest.mark.parametrize("kind", ["policy", "check", "service"])
+@pytest.mark.parametrize("kind", ["policy", "check", "service", "route"])
 @pytest.mark.parametrize("text,word", [
     ("return {\n  x = \n}", r"mine\.lua:3"),
     ("local x = 1\nerror('while loading')", r"mine\.lua:2.*while loading"),

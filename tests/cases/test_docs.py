@@ -67,6 +67,8 @@ def use(kind, script):
     web = {"bind": "127.0.0.1:8080", "pool": "app"}
     if kind == "service":
         web = {"bind": "127.0.0.1:8080", "service": script}
+    elif kind == "route":
+        web["route"] = script
     else:
         pool[kind] = script
     return {"listeners": {"web": web}, "pools": {"app": pool}}
@@ -138,8 +140,9 @@ def scripts_named(config):
             if isinstance(pool.get(kind), dict) and "script" in pool[kind]:
                 yield kind, pool[kind]["script"]
     for listener in config.get("listeners", {}).values():
-        if isinstance(listener.get("service"), dict) and "script" in listener["service"]:
-            yield "service", listener["service"]["script"]
+        for kind in ("route", "service"):
+            if isinstance(listener.get(kind), dict) and "script" in listener[kind]:
+                yield kind, listener[kind]["script"]
 
 
 @pytest.mark.parametrize("block", blocks("yaml"))

@@ -94,8 +94,9 @@ def test_only_chooses(tmp_path):
 def test_the_guides_examples_are_the_ones_that_are_run():
     guide = (ROOT / "docs/testing.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```lua\n(.*?)```", guide, re.S)
-    assert len(blocks) == 2
-    for block, file in zip(blocks, ("policies/nearest_test.lua", "checks/redis_test.lua")):
+    assert len(blocks) == 3
+    for block, file in zip(blocks, ("policies/nearest_test.lua", "checks/redis_test.lua",
+                                   "routes/ask_test.lua")):
         example = (ROOT / "examples" / file).read_text(encoding="utf-8")
         for part in block.split("\n\n"):
             assert part.startswith("-- ") or part.strip() in example, part
@@ -530,3 +531,94 @@ def test_a_check_that_waits_long_takes_no_time(tmp_path):
         local check = test.check "tcp"
         for _ = 1, 1000 do check:run {server = "unanswered", timeout = 3600} end
         """), "--timeout", f"{20 * PATIENCE}s")
+
+
+# ---- routes ----
+
+ROUTE = """
+local net = require "alacrity.net"
+return {api = 1, kind = "route", name = "r",
+  options = {pool = {type = "pool", default = "any"}},
+  new = function(cfg) return {route = function(self, ctx) %s end} end}
+"""
+
+
+def route(body):
+    return f'local route = test.route("./r.lua")\n{case(body)}'
+
+
+def test_a_route_chooses_rejects_or_does_neither(tmp_path):
+    passes(tmp_path, route("""
+        test.equal(route:run { bytes = "one" }, "one")
+        test.equal({ route:run { bytes = "two" } }, { nil, "rejected", "for a reason" })
+        test.equal({ route:run { bytes = "six" } }, { nil, "default" })
+        test.equal({ route:run { bytes = "si", timeout = 2 } }, { nil, "timeout" })
+        test.equal({ route:run { bytes = "si", ended = true } }, { nil, "default" })
+        """), r=ROUTE % """
+        local word = ctx:peek(3)
+        if word == "one" then ctx:use("two") ctx:use("one") end
+        if word == "two" then ctx:use("one") ctx:reject("for a reason") end
+        """)
+
+
+def test_what_a_route_sees_is_what_the_test_says(tmp_path):
+    passes(tmp_path, route("""
+        local session = { client = "2001:db8::1", port = 7, listener = "web", values = { n = 1 },
+                          bytes = "abc", pause = 0.5 }
+        local began = test.clock()
+        test.equal(route:run(session), "2001:db8::1 7 web 0")
+        test.near(test.clock() - began, 1, 0.001)
+        test.equal(session.values, { n = 2, seen = "ab" })
+        """), r=ROUTE % """
+        ctx:set("n", ctx:get("n") + 1)
+        ctx:set("seen", (ctx:peek(2)))
+        ctx:use(("%s %d %s %d"):format(ctx.client, ctx.client_port, ctx.listener, ctx.attempt))
+        """)
+
+
+def test_a_route_talks_to_a_server_of_the_test(tmp_path):
+    passes(tmp_path, route("""
+        test.equal(route:run { bytes = "x", server = { { expect = "x" }, { send = "east\\n" } } },
+          "east")
+        test.equal({ route:run { bytes = "x", server = "refused" } }, { nil, "rejected", "refused" })
+        """), r=ROUTE % """
+        local first = ctx:peek(1)
+        local socket, why = net.connect("192.0.2.9:80")
+        if not socket then return ctx:reject(why) end
+        socket:send(first)
+        ctx:use(socket:receive_line())
+        """)
+
+
+@pytest.mark.parametrize("body,run_,message", [
+    ("error('oh no')", "{}", "oh no"),
+    ("return 5", "{}", "must return nothing"),
+    ("ctx:peek(0)", "{}", "1 to 16384"),
+    ("ctx:use()", "{}", "bad argument"),
+    ("", "{ nonsense = 1 }", "story_test.lua:4: a session to be routed has no 'nonsense'"),
+    ("", "{ pause = -1 }", "pause must be seconds"),
+    ("", "{ timeout = 0 }", "timeout must be seconds"),
+    ("", "{ client = 'nobody' }", "client must be an address"),
+    ("", "{ bytes = ('x'):rep(16385) }", "bytes are 16384 at most"),
+    ("", "{ values = { n = {} } }", "values: n is no number"),
+    ("", "{ server = 'asleep' }", "server must be"),
+    ("net.connect('192.0.2.1:80') net.sleep(1)", "{ server = function() error('x') end }", "x"),
+])
+def test_what_goes_wrong_in_a_route_fails_the_test(tmp_path, body, run_, message):
+    fails(tmp_path, route(f"route:run({run_})"), message, r=ROUTE % body)
+
+
+@pytest.mark.skipif(SANITIZED == "tsan", reason="nothing can be stopped under ThreadSanitizer")
+def test_a_route_that_does_not_end_fails_the_test_and_the_next_goes_on(tmp_path):
+    done = run(tmp_path, route("route:run { bytes = 'x' }")
+               + 'test.case("again", function() test.equal(route:run { bytes = "y" }, "any") end)',
+               r=ROUTE % "if ctx:peek(1) == 'x' then while true do end end ctx:use(cfg.pool)")
+    assert len(done.failed) == 1 and len(done.passed) == 1, done.out
+    assert "used more than" in done.out or "it was stopped" in done.out
+
+
+def test_a_case_that_fails_while_its_route_waits_leaves_nothing(tmp_path):
+    done = run(tmp_path, route("route:run { bytes = 'x', server = function() error('x') end }")
+               + 'test.case("b", function() test.equal(route:run { bytes = "yes" }, "any") end)',
+               r=ROUTE % "net.connect('192.0.2.1:80') ctx:peek(3, 1) ctx:use(cfg.pool)")
+    assert len(done.failed) == 1 and len(done.passed) == 1, done.out

@@ -81,19 +81,37 @@ def test_peak_ewma_measures_and_gives_nobody_up():
 
 def test_sticky_source_stays_where_it_is():
     servers, port = named(4), free_port()
-    with Alacrity(config_of(servers, port, "sticky-source", workers=1)) as balancer:
+    with Alacrity(config_of(servers, port, "sticky-source")) as balancer:
         before = who_serves(port)
         assert who_serves(port) == before and set(before.values()) == set("abcd")
         balancer.admin("backend", "drain", "app/b")
         without = who_serves(port)
         assert all(without[c] == before[c] for c in CLIENTS if before[c] != "b")
         balancer.admin("backend", "ready", "app/b")
-        assert who_serves(port) == without, "nobody is sent back"
+        assert all(who_serves(port) == without for _ in range(3)), "nobody is sent back, anywhere"
+        balancer.reload()
+        assert who_serves(port) == without, "a reload forgets nobody"
+
+
+def test_sticky_source_of_two_pools_is_two():
+    """What one remembers of a client is no matter of the other."""
+    servers, port, other = named(4), free_port(), free_port()
+    config = config_of(servers, port, "sticky-source")
+    config["listeners"]["other"] = {"bind": f"127.0.0.1:{other}", "pool": "other"}
+    config["pools"]["other"] = config["pools"]["app"]
+    with Alacrity(config) as balancer:
+        before = who_serves(port)
+        assert who_serves(other) == before
+        balancer.admin("backend", "drain", "app/b")
+        without = who_serves(port)
+        balancer.admin("backend", "ready", "app/b")
+        for _ in range(3):
+            assert who_serves(other) == before and who_serves(port) == without
 
 
 def test_sticky_source_expires():
     servers, port = named(2), free_port()
-    config = config_of(servers, port, "sticky-source", workers=1, expire="1s")
+    config = config_of(servers, port, "sticky-source", expire="1s")
     with Alacrity(config) as balancer:
         home = who_serves(port)
         client = next(c for c in CLIENTS if home[c] == "a")
@@ -193,7 +211,7 @@ def test_canary_by_session():
 BAD = [
     ("ring-hash", "factor: 0.9", "option 'factor' of script ring-hash is 0.9; write at least 1"),
     ("peak-ewma", "decay: fast", "option 'decay' of script peak-ewma must be a duration"),
-    ("sticky-source", "size: 1000000000", "option 'size' of script sticky-source is 1e+09"),
+    ("sticky-source", "expire: 10ms", "option 'expire' of script sticky-source is 10; write at "),
     ("zone-aware", "enough: 0", "option 'enough' of script zone-aware is 0; write at least 1"),
     ("primary-backup", "holt: 3s", "did you mean 'hold'?"),
     ("canary", "percent: 101", "option 'percent' of script canary is 101; write at most 100"),

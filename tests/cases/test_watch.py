@@ -119,6 +119,27 @@ def test_check_and_configuration():
         balancer.wait_state("a", "up")
 
 
+def test_route_and_a_session_that_waits_meanwhile():
+    """A session that waits meanwhile is routed by the script it met."""
+    port = free_port()
+    route = ('return { api = 1, kind = "route", name = "r", new = function() return { route = '
+             'function(self, ctx) ctx:peek(1) ctx:use("%s") end } end }')
+    config = web_over([Server(serve_name, "a")], port)
+    config["pools"]["other"] = {"backends": {"b": Server(serve_name, "b").text}}
+    config["listeners"]["web"]["route"] = {"script": "./route.lua"}
+    with Watching(config, scripts={"route.lua": route % "app"}) as balancer:
+        assert ask(port) == b"a\n"
+        with dial(port) as waiting:
+            eventually(lambda: balancer.admin("session", "list")["sessions"])
+            balancer.put("route.lua", route % "other")
+            becomes(port, b"b\n")
+            balancer.put("route.lua", route % "nowhere" + "nonsense")
+            balancer.wait_line(r"route.lua changed: refused")
+            waiting.sendall(b"q" * 32)
+            assert waiting.recv(10) == b"a\n"
+        assert ask(port) == b"b\n"
+
+
 def test_file_that_is_missing_for_a_moment():
     port = free_port()
     with start(port, {"one.lua": AT % 1}) as balancer:

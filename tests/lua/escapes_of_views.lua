@@ -25,6 +25,15 @@ attempt { "write pool and session", "every field of pool, pool.all and ctx", onl
          or can(function() ctx[key] = 5 return true end)
          or can(function() pool[key] = view return true end)
      end) ]] }
+attempt { "be a route", "what only routes may call, on anything, in and outside of a coroutine's reach",
+  only = "policy",
+  [[ local odd = { ctx, 5, 0/0, 2^47, "x", {}, true, print, view, pool, pool.all, 1LL, 1i, 0ULL }
+     return each({ "peek", "use", "reject" }, function(name)
+       return can(ctx[name]) or each(odd, function(x)
+         return can(ctx[name], x) or can(ctx[name], x, 1) or can(ctx[name], x, "app", 1)
+           or can(ctx[name], x, x)
+       end)
+     end) ]] }
 attempt { "write in a hot loop", "writes that only compiled code would make",
   [[ local before = view.weight
      for i = 1, 300 do pcall(function() view.weight = i end) end

@@ -430,7 +430,7 @@ START_TEST(status_and_stats) {
     ask("status\n");
     contains("ok\nversion            " ALACRITY_VERSION "\n");
     contains("\nfile               test.yaml\n");
-    contains("\nweb       127.0.0.1:80, [::1]:80  app   -               1      5\n");
+    contains("\nweb       127.0.0.1:80, [::1]:80  app   -      -               1      5\n");
     contains("\napp   least-conn         2         2         0      0\n");
     ask("--json status\n");
     contains("ok\n{\"version\": \"" ALACRITY_VERSION "\", \"pid\": ");
@@ -439,7 +439,7 @@ START_TEST(status_and_stats) {
              "\"reloads_failed\": 0, \"log_dropped\": ");
     contains("\"workers\": []");
     contains("{\"name\": \"web\", \"bind\": \"127.0.0.1:80, [::1]:80\", \"pool\": \"app\", "
-             "\"service\": null, \"sessions_active\": 1, \"sessions_total\": 5}");
+             "\"route\": null, \"service\": null, \"sessions_active\": 1, \"sessions_total\": 5}");
     ask("stats\n");
     contains("\nweb              1      5  2.0 KiB  0 B\n");
     contains("\nweb       done          4\n");

@@ -20,9 +20,11 @@ static const char *const *stock_names(const char *folder) {
                                            "source-hash", "first",      NULL};
     static const char *const checks[] = {"tcp", "http", NULL};
     static const char *const services[] = {"stats", NULL};
+    static const char *const routes[] = {"sni", "protocol", "rate-limit", NULL};
 
     return strcmp(folder, "policies") == 0 ? policies
            : strcmp(folder, "checks") == 0 ? checks
+           : strcmp(folder, "routes") == 0 ? routes
                                            : services;
 }
 
@@ -215,6 +217,35 @@ START_TEST(every_key_reaches_its_field) {
     ck_assert_str_eq(page->service.name, "stats");
     ck_assert_str_eq(page->service.with->items[0].string, "T");
     ck_assert_uint_eq(page->timeouts.idle_ms, 7200000); /* the general one */
+    snapshot_release(s);
+}
+END_TEST
+
+START_TEST(routes_reach_their_fields) {
+    struct snapshot *s = parse_good("timeouts: {route: 3s}\n"
+                                    "listeners:\n"
+                                    "  a: {bind: \"*:1\", route: sni, pool: app}\n"
+                                    "  b: {bind: \"*:2\", timeouts: {route: 0},\n"
+                                    "      route: {name: sni, with: {n: 1}}}\n"
+                                    "  c: {bind: \"*:3\", pool: app}\n"
+                                    "  d: {bind: \"*:4\", service: stats}\n" POOL);
+    const struct listener_config *l = s->listeners;
+    ck_assert_str_eq(l[0].route.name, "sni");
+    ck_assert_int_eq(l[0].pool, 0);
+    ck_assert_uint_eq(l[0].timeouts.route_ms, 3000);
+    ck_assert_str_eq(l[1].route.name, "sni");
+    ck_assert_str_eq(l[1].route.with->keys[0], "n");
+    ck_assert_int_eq(l[1].pool, -1);
+    ck_assert_uint_eq(l[1].timeouts.route_ms, 0);
+    ck_assert_ptr_null(l[2].route.name);
+    for (uint32_t i = 0; i < 4; i++) {
+        ck_assert(listener_relays(&l[i]) == (i < 3));
+    }
+    ck_assert(snapshot_has_routes(s));
+    snapshot_release(s);
+    s = parse_good("listeners: {c: {bind: \"*:3\", pool: app}}\n" POOL);
+    ck_assert(!snapshot_has_routes(s));
+    ck_assert_uint_eq(s->listeners[0].timeouts.route_ms, 5000);
     snapshot_release(s);
 }
 END_TEST
@@ -738,6 +769,7 @@ int main(void) {
     tcase_add_test(good, defaults_fill_what_is_not_written);
     tcase_add_test(good, every_key_reaches_its_field);
     tcase_add_test(good, short_forms_mean_the_long_ones);
+    tcase_add_test(good, routes_reach_their_fields);
     tcase_add_test(good, options_keep_types_order_and_places);
     tcase_add_test(good, labels_are_gathered_each_once);
     tcase_add_test(good, aliases_repeat_whole_values);

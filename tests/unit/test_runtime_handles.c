@@ -2,7 +2,7 @@
  * waiting where nobody can wait. All of it is refused, and harms nobody. */
 #include "runtime_stage.h"
 
-#define OUTSIDE "alacrity.net works only while a check or a service is asked"
+#define OUTSIDE "alacrity.net works only while a check, a service or a route is asked"
 #define OWN_COROUTINE "alacrity.net does not work inside a coroutine of your own"
 #define CANNOT_WAIT "alacrity.net cannot wait inside a function that another one calls back"
 

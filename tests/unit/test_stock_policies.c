@@ -277,79 +277,104 @@ END_TEST
 
 /* ---- sticky source ---- */
 
+static double sticky_now;
+
+static double tell_sticky_now(void) {
+    return sticky_now;
+}
+
+/* A policy in use, as changes of shared dictionaries are only made then; time is what is said. */
+static struct policy *sticky_in(struct script_host *host) {
+    scripting->host_virtual(host, tell_sticky_now, 0);
+    struct script_use use = fixture_stock("sticky-source");
+    use.with = &with;
+    f.pool.name = (char *)(uintptr_t) "app";
+    f.pool.policy = use;
+    const struct policy_order order = {.use = &f.pool.policy, .view = &f.view};
+    struct policy *policy = scripting->policy_new(host, &order, &f.messages);
+    ck_assert_msg(policy != NULL, "%s", fixture_said(&f));
+    scripting->host_start(host, NULL);
+    return policy;
+}
+
+static uint32_t sticky_pick(struct policy *policy, double seconds, uint32_t hash) {
+    sticky_now = seconds;
+    return pick(policy, hash, NULL, 0);
+}
+
 START_TEST(sticky_source_stays_when_a_better_one_returns) {
     open_with(4, NULL);
     option_text("expire", "100s");
-    struct policy *policy = timed("sticky-source");
+    struct policy *policy = sticky_in(f.host);
     uint32_t own[50], elsewhere[50], moved = 0;
     for (uint32_t i = 0; i < 50; i++) {
-        own[i] = pick_at(policy, 10, hash_of(i));
+        own[i] = sticky_pick(policy, 10, hash_of(i));
     }
     set_health(3, HEALTH_DOWN);
     for (uint32_t i = 0; i < 50; i++) {
-        elsewhere[i] = pick_at(policy, 20, hash_of(i));
+        elsewhere[i] = sticky_pick(policy, 20, hash_of(i));
         ck_assert(own[i] == 3 ? elsewhere[i] != 3 : elsewhere[i] == own[i]);
         moved += own[i] == 3;
     }
     ck_assert_uint_gt(moved, 3);
     set_health(3, HEALTH_UP);
-    for (uint32_t i = 0; i < 50; i++) {
-        ck_assert_uint_eq(pick_at(policy, 120, hash_of(i)), elsewhere[i]); /* used: begins anew */
-        ck_assert_uint_eq(pick_at(policy, 220, hash_of(i)), elsewhere[i]);
+    for (uint32_t i = 0; i < 50; i++) { /* each use begins the time anew */
+        ck_assert_uint_eq(sticky_pick(policy, 119, hash_of(i)), elsewhere[i]);
+        ck_assert_uint_eq(sticky_pick(policy, 218, hash_of(i)), elsewhere[i]);
     }
     for (uint32_t i = 0; i < 50; i++) {
-        ck_assert_uint_eq(pick_at(policy, 321, hash_of(i)), own[i]); /* too long away */
+        ck_assert_uint_eq(sticky_pick(policy, 319, hash_of(i)), own[i]); /* too long away */
     }
     fixture_close(&f);
 }
 END_TEST
 
-START_TEST(sticky_source_workers_agree_on_the_first_backend) {
+START_TEST(sticky_source_begins_where_the_hash_says) {
     open_with(6, NULL);
-    struct policy *one = stock("sticky-source"), *two = stock("sticky-source");
-    struct policy *hash = stock("source-hash");
+    struct policy *policy = sticky_in(f.host), *hash = stock("source-hash");
     for (uint32_t i = 0; i < 200; i++) {
-        uint32_t first = pick(one, hash_of(i), NULL, 0);
-        ck_assert_uint_eq(pick(two, hash_of(i), NULL, 0), first);
-        ck_assert_uint_eq(pick(hash, hash_of(i), NULL, 0), first);
+        uint32_t first = pick(hash, hash_of(i), NULL, 0);
+        ck_assert_uint_eq(sticky_pick(policy, 10, hash_of(i)), first);
     }
+    fixture_close(&f);
+}
+END_TEST
+
+START_TEST(sticky_source_is_the_same_on_all_workers) {
+    open_with(4, NULL);
+    struct script_host *other =
+        scripting->host_new(&f.snapshot, f.arena, NULL, NULL, 1, &f.messages);
+    ck_assert_ptr_nonnull(other);
+    struct policy *one = sticky_in(f.host), *two = sticky_in(other);
+    uint32_t own[50], moved = 0;
+    for (uint32_t i = 0; i < 50; i++) {
+        own[i] = sticky_pick(one, 10, hash_of(i));
+        ck_assert_uint_eq(sticky_pick(two, 10, hash_of(i)), own[i]);
+    }
+    set_health(2, HEALTH_DOWN);
+    uint32_t elsewhere[50];
+    for (uint32_t i = 0; i < 50; i++) {
+        elsewhere[i] = sticky_pick(one, 20, hash_of(i));
+        moved += elsewhere[i] != own[i];
+    }
+    ck_assert_uint_gt(moved, 3);
+    set_health(2, HEALTH_UP);
+    for (uint32_t i = 0; i < 50; i++) {
+        ck_assert_uint_eq(sticky_pick(two, 30, hash_of(i)), elsewhere[i]);
+    }
+    scripting->host_free(other);
     fixture_close(&f);
 }
 END_TEST
 
 START_TEST(sticky_source_moves_on_a_retry_and_stays_there) {
     open_with(4, NULL);
-    struct policy *policy = stock("sticky-source");
-    uint32_t first = pick(policy, 77, NULL, 0);
+    struct policy *policy = sticky_in(f.host);
+    uint32_t first = sticky_pick(policy, 10, 77);
     const uint32_t tried[] = {f.slots[first - 1]->script.view.id};
     uint32_t second = pick(policy, 77, tried, 1);
     ck_assert_uint_ne(second, first);
     ck_assert_uint_eq(pick(policy, 77, NULL, 0), second);
-    fixture_close(&f);
-}
-END_TEST
-
-/* Room for 4 in a row: the fifth displaces the one that has not come for longest. */
-START_TEST(sticky_source_forgets_the_oldest_when_full) {
-    uint32_t own[5], now = 100;
-    open_with(4, NULL);
-    option_number("size", 4);
-    struct policy *policy = timed("sticky-source");
-    for (uint32_t i = 0; i < 5; i++) {
-        own[i] = pick_at(policy, now, hash_of(i));
-    }
-    for (uint32_t i = 0; i < 4; i++) { /* sends the first four elsewhere, each for good */
-        set_health(own[i], HEALTH_DOWN);
-        uint32_t other = pick_at(policy, ++now, hash_of(i));
-        ck_assert_uint_ne(other, own[i]);
-        set_health(own[i], HEALTH_UP);
-        ck_assert_uint_eq(pick_at(policy, now, hash_of(i)), other);
-    }
-    ck_assert_uint_eq(pick_at(policy, ++now, hash_of(4)), own[4]); /* displaces the first */
-    for (uint32_t i = 1; i < 4; i++) {
-        ck_assert_uint_ne(pick_at(policy, now, hash_of(i)), own[i]);
-    }
-    ck_assert_uint_eq(pick_at(policy, now, hash_of(0)), own[0]);
     fixture_close(&f);
 }
 END_TEST
@@ -675,7 +700,6 @@ static const struct {
      "option 'factor' of script ring-hash is 0.5; write at least 1"},
     {"peak-ewma", "decay", 0, "10ms",
      "option 'decay' of script peak-ewma is 10; write at least 100"},
-    {"sticky-source", "size", 0, NULL, "option 'size' of script sticky-source is 0"},
     {"sticky-source", "expire", 0, "soon", "option 'expire' of script sticky-source must be a dur"},
     {"zone-aware", "enough", 101, NULL,
      "option 'enough' of script zone-aware is 101; write at most"},
@@ -719,9 +743,9 @@ int main(void) {
     tcase_add_test(cases, peak_ewma_gives_nobody_up_for_an_old_value);
     tcase_add_test(cases, peak_ewma_tries_the_unknown_one_at_a_time);
     tcase_add_test(cases, sticky_source_stays_when_a_better_one_returns);
-    tcase_add_test(cases, sticky_source_workers_agree_on_the_first_backend);
+    tcase_add_test(cases, sticky_source_begins_where_the_hash_says);
+    tcase_add_test(cases, sticky_source_is_the_same_on_all_workers);
     tcase_add_test(cases, sticky_source_moves_on_a_retry_and_stays_there);
-    tcase_add_test(cases, sticky_source_forgets_the_oldest_when_full);
     tcase_add_test(cases, zone_aware_stays_at_home_while_enough_is_up);
     tcase_add_test(cases, zone_aware_sends_away_what_the_zone_lacks);
     tcase_add_test(cases, zone_aware_counts_weights);

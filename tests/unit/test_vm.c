@@ -217,7 +217,7 @@ START_TEST(a_mistake_in_the_schema_is_the_scripts) {
                      "(constructed for app.yaml:4:13)\n");
     ck_assert_str_eq(said_with("a = {type = 'strng'}", "", NULL, NULL, 0),
                      "./mine.lua: options.a: type must be \"string\", \"number\", \"integer\", "
-                     "\"boolean\", \"duration\", \"list\", \"map\" or \"any\" "
+                     "\"boolean\", \"duration\", \"pool\", \"list\", \"map\" or \"any\" "
                      "(constructed for app.yaml:4:13)\n");
     ck_assert_str_eq(said_with("'path'", "", NULL, NULL, 0),
                      "./mine.lua: options: write NAME = {type = ...} for every option "

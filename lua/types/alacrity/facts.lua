@@ -36,7 +36,7 @@
 ---@field pools alacrity.Facts.Pool[]
 --- The worker threads.
 ---@field workers alacrity.Facts.Worker[]
---- First the policies, one for each pool, then what runs on control.
+--- First the policies, one for each pool, then the routes of listeners, then what runs on control.
 ---@field scripts alacrity.Facts.Script[]
 --- Entries in use.
 ---@field arena alacrity.Facts.Arena
@@ -45,7 +45,7 @@
 --- What scripts count.
 ---@field script_metrics alacrity.Facts.Metric[]
 
---- A listener. It has a `pool` or a `service`.
+--- A listener. It has a `pool`, a `route` or both; or a `service`.
 ---
 --- In: checks, services
 ---@class alacrity.Facts.Listener
@@ -53,8 +53,25 @@
 ---@field name string
 --- Addresses, as configured.
 ---@field bind string[]
---- The pool its sessions go to.
+--- The pool its sessions go to; with a route: those it chooses none for.
 ---@field pool? string
+--- The route script that chooses a pool for each session. All that begins with `route` is only there
+--- with one.
+---@field route? string
+--- Times it was asked.
+---@field routes_total? integer
+--- Those in which it raised an error, or returned something.
+---@field route_errors_total? integer
+--- Those that took longer than `timeouts.route`.
+---@field route_timeouts_total? integer
+--- Sessions in whose state a script had to be stopped.
+---@field route_overruns_total? integer
+--- Not asked: its state was being made anew.
+---@field route_resting_total? integer
+--- Not asked: it was stopped too often.
+---@field route_out_total? integer
+--- Workers that ask it no more, until a new version is live.
+---@field route_out_workers? integer
 --- The service that answers instead.
 ---@field service? string
 --- 0 = no limit.
@@ -98,6 +115,12 @@
 ---@field drain integer
 --- By an administrator.
 ---@field killed integer
+--- The route script said so.
+---@field rejected integer
+--- The route script chose no pool, and the listener has none.
+---@field no_route integer
+--- The route script failed or took too long, and the listener has no pool.
+---@field route_failed integer
 
 --- A pool.
 ---
@@ -273,7 +296,7 @@
 ---
 --- In: checks, services
 ---@class alacrity.Facts.Script
---- `policy`, `check`, `service`.
+--- `policy`, `route`, `check`, `service`.
 ---@field kind string
 --- Its name.
 ---@field name string
@@ -289,12 +312,14 @@
 ---@field overruns_total integer
 --- `rebuilding`: its state is being made anew; `out`: it is asked no more.
 ---@field state "running"|"rebuilding"|"out"
---- Of a policy: of all workers' states; stock policies share one.
+--- Of a policy or route: of all workers' states; stock scripts share one.
 ---@field memory_bytes integer
---- Empty for policies: the log has it.
+--- Empty for policies and routes: the log has it.
 ---@field last_error string
 --- Of a policy.
 ---@field pool? string
+--- Of a route.
+---@field listener? string
 --- Of a policy.
 ---@field bad_answers_total? integer
 --- Of a policy.

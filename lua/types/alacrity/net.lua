@@ -2,9 +2,9 @@
 
 --- # Network
 ---
---- `local net = require "alacrity.net"`, for checks and services (and the servers of tests). A call
---- that has to wait lets the control thread go on meanwhile. All of them work only while a check, a
---- request or a timer runs, and not inside a coroutine of your own or a function that `string.gsub`
+--- `local net = require "alacrity.net"`, for routes, checks and services (and the servers of tests). A
+--- call that has to wait lets its thread go on meanwhile. All of them work only while a route, a check,
+--- a request or a timer of those runs, and not inside a coroutine of your own or a function that `string.gsub`
 --- or `table.sort` calls back: that is an error.
 ---
 --- What goes wrong on the network is an answer, not an error: `nil` and why, one of `timeout`,
@@ -15,7 +15,7 @@
 
 --- The module.
 ---
---- In: checks, services, tests
+--- In: routes, checks, services, tests
 ---@class alacrity.net
 local net = {}
 
@@ -39,14 +39,14 @@ function net.sleep(seconds) end
 
 --- Of `net.connect`.
 ---
---- In: checks, services, tests
+--- In: routes, checks, services, tests
 ---@class alacrity.net.ConnectOptions
 --- Seconds until it is given up, with `nil, "timeout"`.
 ---@field timeout? number
 
 --- A connection. Of use only to the run that opened it.
 ---
---- In: checks, services, tests
+--- In: routes, checks, services, tests
 ---@class alacrity.Socket
 local socket = {}
 

@@ -73,7 +73,13 @@ function test.policy(script, options, pool) end
 ---@return alacrity.test.Check
 function test.check(script, options) end
 
---- A server for `check:run` that sends the bytes one at a time.
+--- Loads a route the real way. What is wrong with it is an error.
+---@param script string
+---@param options? table names of pools among them may be any
+---@return alacrity.test.Route
+function test.route(script, options) end
+
+--- A server for `check:run` and `route:run` that sends the bytes one at a time.
 ---@param bytes string
 ---@param pause number seconds before each
 ---@return fun(conversation: alacrity.Socket) server
@@ -212,6 +218,44 @@ local check = {}
 ---@return "up"|"down"|"drain" state
 ---@return string info
 function check:run(with) end
+
+--- What `test.route` makes.
+---
+--- In: tests
+---@class alacrity.test.Route
+local route = {}
+
+--- Asks for one session, in virtual time. An error of the route is an error of the test.
+---@param with? alacrity.test.Routed
+---@return string? pool its name
+---@return "default"|"timeout"|"rejected"|nil word why there is none
+---@return string? why it was rejected
+function route:run(with) end
+
+--- The session a route is asked about. What is left out is as in `()`.
+---
+--- In: tests
+---@class alacrity.test.Routed
+--- (`"192.0.2.1"`.) An address without a port, or `"unix"`.
+---@field client? string
+--- (40000.)
+---@field port? integer
+--- (`"test"`.)
+---@field listener? string
+--- (`""`.) What the client sends, at most 16384.
+---@field bytes? string
+--- (0: all come at once.) Virtual seconds before each byte.
+---@field pause? number
+--- (False: it is silent.) The client ends its stream when it has sent all.
+---@field ended? boolean
+--- (5.) Virtual seconds it may take.
+---@field timeout? number
+--- (0.) Virtual seconds until a connect is answered.
+---@field connect? number
+--- (`"silent"`.) What it finds when it connects somewhere, as for `check:run`.
+---@field server? string|table|fun(conversation: alacrity.Socket, number: integer): string?
+--- (None.) What the session keeps; afterwards it is what it keeps then.
+---@field values? table
 
 --- How a check is run. What is left out is as in `()`.
 ---
