@@ -65,8 +65,10 @@ void library_host_start(struct script_host *host, struct ev_loop *loop) {
     host->started = true;
     host->owner_loop = loop;
     for (struct vm *vm = host->states; vm != NULL; vm = vm->next) {
-        vm->library.stage = ALACRITY_LIVE;
-        timers_start(vm);
+        if (!vm->resting) { /* a shadow's may: it begins when the builder gives it back */
+            vm->library.stage = ALACRITY_LIVE;
+            timers_start(vm);
+        }
     }
 }
 

@@ -48,6 +48,7 @@ static void arm(struct timer *timer) {
     if (runtime != NULL) {
         runtime->machine->timer_start(runtime, &timer->watcher, timer->seconds);
     } else if (host->owner_loop != NULL) {
+        ev_now_update(host->owner_loop); /* the function has run since this turn began */
         ev_timer_set(&timer->watcher, timer->seconds, 0);
         ev_timer_start(host->owner_loop, &timer->watcher);
     }
@@ -209,7 +210,7 @@ static struct timer *timer_new(struct vm *vm, double seconds, int function_ref, 
     timer->repeats = repeats;
     ev_init(&timer->watcher, on_due);
     list_append(&vm->timers, &timer->node);
-    if (vm->host->started && !vm->resting) { /* else timers_start does */
+    if (!vm->resting && vm->host->started) { /* else timers_start does */
         arm(timer);
     }
     return timer;

@@ -1,11 +1,10 @@
 """on_close: policies hear how sessions ended; what a session keeps reaches its log line."""
 import collections
 import json
-import socket
 
 import pytest
 
-from support import (QUESTION, Alacrity, Server, ServerProcess, ask, dead_address, dial, eventually,
+from support import (QUESTION, SANITIZED, Alacrity, Server, ServerProcess, ask, dead_address, dial, eventually,
                      free_port, read_all, reset, serve_name, web_over)
 
 HEAD = """
@@ -49,13 +48,12 @@ def config(servers, port, **pool):
     return made
 
 
+def address_of(made):
+    return int(made["listeners"]["tell"]["bind"].rpartition(":")[2])
+
+
 def told(made, key):
-    host, port = made["listeners"]["tell"]["bind"].split(":")
-    with socket.create_connection((host, int(port))) as connection:
-        connection.sendall(f"GET /{key.replace(' ', '%20')} HTTP/1.0\r\n\r\n".encode())
-        answer = b""
-        while part := connection.recv(4096):
-            answer += part
+    answer = ask(address_of(made), f"GET /{key.replace(' ', '%20')} HTTP/1.0\r\n\r\n".encode())
     return float(answer.split(b"\r\n\r\n")[1])
 
 
@@ -152,6 +150,43 @@ def test_one_that_does_not_come_back_is_stopped():
         pool = balancer.at_rest()["pools"]["app"]
         assert pool["policy_overruns_total"] >= 1
         balancer.wait_line(r'"hook":"on_close"')
+
+
+def put(made, key, value):
+    """Has the service of GATE set a number, or take it away."""
+    ask(address_of(made), f"GET /{key}={value} HTTP/1.0\r\n\r\n".encode())
+
+
+GATE = TELL.replace("serve = function(self, request)", """serve = function(self, request)
+    local key, value = request.path:match("^/(.+)=(.*)$")
+    if value == "" then ends:delete(key) elseif value then ends:set(key, tonumber(value)) end""")
+
+
+@pytest.mark.skipif(SANITIZED == "tsan", reason="nothing can be stopped under ThreadSanitizer")
+def test_who_was_never_asked_about_is_not_told():
+    """Sessions that came while the state was made anew, and got their backend from the fallback."""
+    servers, port = [Server(serve_name, "a")], free_port()
+    text = script("""
+      pick = function(self, ctx, pool)
+        ends:incr("asked", 1, 0)
+        while ends:get("run") do end
+        return pool[1]
+      end,
+      on_close = function(self, closed) ends:incr("told", 1, 0) end,""").replace(
+          "new = function()", "new = function() while ends:get('hold') do end")
+    made = {**config(servers, port), "workers": 1, "lua": {"overruns": 0, "budget": "20s"}}
+    with Alacrity(made, scripts={"mine.lua": text, "tell.lua": GATE}) as balancer:
+        put(made, "hold", 1)
+        put(made, "run", 1)
+        before = [dial(port) for _ in range(8)]
+        eventually(lambda: balancer.pool()["policy_resting_total"] == 7)
+        put(made, "run", "")
+        put(made, "hold", "")
+        eventually(lambda: ask(port) == b"a\n" and told(made, "told") > 0, "it is asked again")
+        assert [ask_on(connection) for connection in before] == [b"a\n"] * 8
+        balancer.at_rest()
+        # The one in whose pick it was stopped is told, those after it are not.
+        assert told(made, "told") == balancer.pool()["picks_total"]
 
 
 def test_what_a_session_keeps_is_seen_by_later_picks_and_in_the_log():
