@@ -1,6 +1,7 @@
 """on_close: policies hear how sessions ended; what a session keeps reaches its log line."""
 import collections
 import json
+import time
 
 import pytest
 
@@ -109,6 +110,34 @@ def test_the_version_then_current_is_told(how):
         assert ask_on(before) == b"a\n"
         eventually(lambda: told(made, "v2 done a") == 1)
         assert told(made, "v1 done a") == 0
+
+
+def test_a_worker_that_is_not_wanted_any_more_still_tells():
+    """Its sessions go on, and end as any others, also after a swap; it does nothing else."""
+    servers, port = [Server(serve_name, "a")], free_port()
+    made = config(servers, port)
+    ticking = COUNTING % "v2" + "}, alacrity.every(0.02, function() ends:incr('ticks', 1, 0) end), {"
+    scripts = {"mine.lua": script(COUNTING % "v1"), "tell.lua": TELL, "next.lua": script(ticking)}
+    with Alacrity({**made, "workers": 3}, scripts=scripts) as balancer:
+        before = [dial(port) for _ in range(40)]
+        eventually(lambda: balancer.backend("a")["active"] == 40)
+        shares = [worker["sessions"] for worker in balancer.stats()["workers"]]
+        assert len(shares) == 3 and all(shares), "each has some"
+        balancer.reload({**made, "workers": 1})
+        for connection in before[:20]:
+            assert ask_on(connection) == b"a\n"
+        eventually(lambda: told(made, "v1 done a") == 20)
+        balancer.admin("script", "swap", "app", balancer.folder / "next.lua")
+        for connection in before[20:]:
+            assert ask_on(connection) == b"a\n"
+        eventually(lambda: told(made, "v2 done a") == 20)
+        ticks, began = told(made, "ticks"), time.monotonic()
+        eventually(lambda: told(made, "ticks") >= ticks + 20)
+        assert told(made, "ticks") - ticks <= (time.monotonic() - began) / 0.02 + 2, "one worker's"
+        balancer.reload({**made, "workers": 3})
+        for _ in range(20):
+            assert ask(port) == b"a\n"
+        eventually(lambda: told(made, "v1 done a") == 40)
 
 
 def test_an_error_in_it_harms_no_session_and_is_counted():
