@@ -169,7 +169,7 @@ def test_a_shadow_that_is_promoted_while_it_is_made_anew():
         assert {ask(table.port) for _ in range(10)} == {b"a\n"}
 
 
-def test_an_error_in_a_timer_is_told_and_nothing_else_happens():
+def test_an_error_in_a_timer_is_told_and_counted_and_harms_no_session():
     policy = POLICY % ('alacrity.every(0.02, function() t:incr("n") error("a telling word") end)',
                        "")
     with Table(policy) as table:
@@ -178,7 +178,20 @@ def test_an_error_in_a_timer_is_told_and_nothing_else_happens():
         before = table.number("n")
         eventually(lambda: table.number("n") > before + 5, "it goes on")
         assert {ask(table.port) for _ in range(20)} == {b"a\n"}
-        assert table.balancer.at_rest()["pools"]["app"]["policy_errors_total"] == 0
+        pool = table.balancer.at_rest()["pools"]["app"]
+        assert pool["policy_errors_total"] >= 5 and pool["fallbacks_total"] == 0
+
+
+def test_a_version_whose_timers_fail_is_taken_back():
+    """Though no session came."""
+    with Table(ticking("one")) as table:
+        balancer = table.balancer
+        balancer.put("two.lua", POLICY % ('alacrity.every(0.02, function() error("no") end)', ""))
+        balancer.admin("script", "swap", "app", str(balancer.folder / "two.lua"), plain=True)
+        balancer.wait_line('"event":"rollback"')
+        balancer.wait_line("back to version 1")
+        before = table.number("one")
+        eventually(lambda: table.number("one") > before + 5)
 
 
 @pytest.mark.skipif(SANITIZED == "tsan", reason="nothing can be stopped under ThreadSanitizer")
@@ -195,7 +208,8 @@ def test_a_runaway_on_a_worker_is_stopped_and_in_the_end_taken_out():
         # Each new state ticks again, and is stopped again: three times, then it is out.
         balancer.wait_line("timer of ./timed.lua: it was stopped.*stopped too often")
         assert {ask(table.port) for _ in range(20)} <= {b"a\n", b"b\n"}, "the fallback serves"
-        assert balancer.at_rest()["pools"]["app"]["policy_out_total"] == 20
+        pool = balancer.at_rest()["pools"]["app"]
+        assert pool["policy_out_total"] == 20 and pool["policy_overruns_total"] == 3
         settled(lambda: table.number("n"))
         assert balancer.get("/livez")[0] == 200
 

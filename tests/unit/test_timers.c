@@ -128,7 +128,9 @@ START_TEST(they_end_with_their_host) {
     await(value("n") >= 2);
     ends[_i]();
     double n = value("n");
-    ck_assert_int_eq(pick(policy), PICK_BACKEND); /* a session that began before may still ask */
+    for (int i = 0; i < 100; i++) { /* sessions that began before may still ask */
+        ck_assert_int_eq(pick(policy), PICK_BACKEND);
+    }
     pass(0.1);
     ck_assert(value("n") == n && value("late") == 0);
 }
