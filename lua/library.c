@@ -77,6 +77,7 @@ void library_host_stop(struct script_host *host) {
     for (struct vm *vm = host->states; vm != NULL; vm = vm->next) {
         timers_stop(vm);
     }
+    host->owner_loop = NULL;
 }
 
 void library_host_retire(struct script_host *host) {

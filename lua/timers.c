@@ -224,8 +224,8 @@ static struct timer *timer_new(struct vm *vm, double seconds, int function_ref, 
 int timers_open(lua_State *lua) {
     struct vm *vm = lua_touserdata(lua, lua_upvalueindex(1));
     const char *fault = fault_of(lua, vm);
-    bool replaced = vm->library.stage == ALACRITY_LIVE && !vm->host->started;
-    if (fault == NULL && (vm->library.stage == ALACRITY_TRIAL || replaced)) {
+    bool asleep = vm->library.stage == ALACRITY_LIVE && vm->host->owner_loop == NULL;
+    if (fault == NULL && (vm->library.stage == ALACRITY_TRIAL || asleep)) {
         lua_pushnumber(lua, 0); /* nothing comes of it */
         return 1;
     }

@@ -120,8 +120,14 @@ static void retire_host(void) {
     scripting->host_retire(f.host);
 }
 
+/* As in a simulation, and on a worker that is not wanted any more. */
+static void start_without_a_loop(void) {
+    scripting->host_stop(f.host);
+    scripting->host_start(f.host, NULL);
+}
+
 START_TEST(they_end_with_their_host) {
-    static void (*const ends[])(void) = {stop_host, retire_host};
+    static void (*const ends[])(void) = {stop_host, retire_host, start_without_a_loop};
     struct policy *policy = good_policy("alacrity.every(0.01, function() t:incr('n') end)",
                                         "alacrity.every(0.01, function() t:incr('late') end)");
     start();
@@ -411,7 +417,7 @@ int main(void) {
     tcase_add_test(worker, every_repeats_and_after_does_not);
     tcase_add_test(worker, they_may_be_made_while_the_script_serves);
     tcase_add_test(worker, they_can_be_ended);
-    tcase_add_loop_test(worker, they_end_with_their_host, 0, 2);
+    tcase_add_loop_test(worker, they_end_with_their_host, 0, 3);
     tcase_add_test(worker, they_end_with_their_policy);
     tcase_add_test(worker, an_error_is_counted_and_the_timer_goes_on);
     tcase_add_loop_test(worker, mistakes_are_told_with_their_line, 0,
