@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/text.h"
+#include "client_console.h"
 #include "client_diff.h"
 #include "config/snapshot.h"
 #include "control/commands.h"
@@ -29,6 +30,7 @@ static const char usage[] =
     "\n"
     "Running:\n"
     "  run -f FILE                 run that configuration; `alacrity -f FILE` is the same\n"
+    "    --watch                   and reload by itself when the file or a script of it changes\n"
     "  demo                        a demonstration that needs no file; --print shows its own\n"
     "  check -f FILE               tell every mistake in a configuration; exit 0: there is none\n"
     "  test PATH...                run the *_test.lua files below; see docs/testing.md\n"
@@ -68,6 +70,7 @@ void client_usage(FILE *out) {
 struct options {
     bool json;
     const char *socket, *file;
+    const char *expression; /* of console -e; NULL: none */
 };
 
 /* Moves options out of the way: optind is then the first word. False: getopt told what is wrong. */
@@ -78,7 +81,7 @@ static bool read_options(int argc, char **argv, struct options *options) {
                                           {0}};
     int option;
     optind = 0; /* from the start, also when main has used it */
-    while ((option = getopt_long(argc, argv, "f:", known, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, "f:e:", known, NULL)) != -1) {
         switch (option) {
         case 'j':
             options->json = true;
@@ -88,6 +91,9 @@ static bool read_options(int argc, char **argv, struct options *options) {
             break;
         case 'f':
             options->file = optarg;
+            break;
+        case 'e':
+            options->expression = optarg;
             break;
         default:
             return false;
@@ -305,6 +311,17 @@ static int compare_versions(const struct sockaddr_un *address, const char *const
     return code;
 }
 
+static int open_console(const struct sockaddr_un *address, const struct text *request,
+                        const char *expression) {
+    int descriptor = reach(address);
+    if (descriptor < 0) {
+        return unreachable(address, errno);
+    }
+    int code = client_console(descriptor, request, expression);
+    close(descriptor);
+    return code;
+}
+
 /* A script's file is named as seen from here: the balancer may stand elsewhere. A name without a
  * slash or ".lua" is a stock policy's. NULL: told. */
 static char *script_word(const char *word) {
@@ -342,6 +359,10 @@ int client_main(int argc, char **argv) {
         fprintf(stderr, "alacrity: %s\n", error);
         return EXIT_USAGE;
     }
+    if (options.expression != NULL && request.kind != COMMAND_CONSOLE) {
+        fputs("alacrity: -e is for the console\n", stderr);
+        return EXIT_USAGE;
+    }
     struct text line = {0};
     text_string(&line, options.json ? "--json" : "");
     bool names_script =
@@ -372,6 +393,8 @@ int client_main(int argc, char **argv) {
     }
     if (code == EXIT_OK && request.kind == COMMAND_SCRIPT_DIFF) {
         code = compare_versions(&address, request.arguments, request.argument_count);
+    } else if (code == EXIT_OK && request.kind == COMMAND_CONSOLE) {
+        code = open_console(&address, &line, options.expression);
     } else if (code == EXIT_OK) {
         struct text answer = {0};
         bool heard;

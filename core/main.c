@@ -95,16 +95,24 @@ static int serve(const struct build_source *source) {
     return code;
 }
 
-/* The value of the only option a verb has, -f FILE / --file FILE; NULL: usage error told. */
-static const char *file_option(int argc, char **argv) {
-    static const struct option options[] = {{"file", required_argument, NULL, 'f'}, {0}};
+/* The value of -f FILE / --file FILE; NULL: usage error told. `watch` NULL: the verb has no option
+ * --watch. */
+static const char *file_option(int argc, char **argv, bool *watch) {
+    static const struct option options[] = {
+        {"file", required_argument, NULL, 'f'}, {"watch", no_argument, NULL, 'w'}, {0}};
     const char *file = NULL;
     int option;
     while ((option = getopt_long(argc, argv, "f:", options, NULL)) != -1) {
-        if (option != 'f') {
-            return NULL; /* getopt has said what is wrong */
+        if (option == 'w' && watch != NULL) {
+            *watch = true;
+        } else if (option == 'f') {
+            file = optarg;
+        } else {
+            if (option == 'w') {
+                usage_error("only a running balancer watches: run --watch", "");
+            } /* else getopt has said what is wrong */
+            return NULL;
         }
-        file = optarg;
     }
     if (file == NULL && optind < argc) {
         file = argv[optind++];
@@ -117,8 +125,9 @@ static const char *file_option(int argc, char **argv) {
 }
 
 static int verb_run(int argc, char **argv) {
-    const char *file = file_option(argc, argv);
-    return file == NULL ? EXIT_USAGE : serve(&(struct build_source){.file = file});
+    bool watch = false;
+    const char *file = file_option(argc, argv, &watch);
+    return file == NULL ? EXIT_USAGE : serve(&(struct build_source){.file = file, .watch = watch});
 }
 
 static int check(const void *argument) {
@@ -135,7 +144,7 @@ static int check(const void *argument) {
 }
 
 static int verb_check(int argc, char **argv) {
-    const char *file = file_option(argc, argv);
+    const char *file = file_option(argc, argv, NULL);
     if (file == NULL) {
         return EXIT_USAGE;
     }
@@ -231,7 +240,7 @@ static const struct verb {
     {"version", verb_version}, {"--version", verb_version}, {"help", verb_help},
     {"--help", verb_help},     {"-h", verb_help},           {"status", client_main},
     {"reload", client_main},   {"backend", client_main},    {"session", client_main},
-    {"stats", client_main},    {"script", client_main},
+    {"stats", client_main},    {"script", client_main},     {"console", client_main},
 };
 
 int main(int argc, char **argv) {
@@ -241,7 +250,8 @@ int main(int argc, char **argv) {
         client_usage(stderr);
         return EXIT_USAGE;
     }
-    if (strcmp(argv[1], "-f") == 0 || strcmp(argv[1], "--file") == 0) {
+    if (strcmp(argv[1], "-f") == 0 || strcmp(argv[1], "--file") == 0 ||
+        strcmp(argv[1], "--watch") == 0) {
         return verb_run(argc, argv); /* plain `alacrity -f FILE` */
     }
     for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {

@@ -46,6 +46,7 @@ struct script_host;
 struct policy;        /* one policy instance: one pool on one worker */
 struct check;         /* one check instance: one pool, on control */
 struct test_settings; /* offline/testing.h */
+struct console;       /* one administrator's, on control */
 struct service;       /* one service instance: one listener, on control */
 
 enum pick_answer {
@@ -82,6 +83,13 @@ struct service_request {
 /* Control. status 0 = the script failed (answer 500). Strings live during the call. */
 typedef void service_done(void *argument, uint32_t status, const char *content_type,
                           const char *body, size_t body_bytes);
+
+/* What came of a text given to a console. */
+enum console_answer {
+    CONSOLE_OK,
+    CONSOLE_ERROR,
+    CONSOLE_INCOMPLETE, /* more of it is needed: nothing was done */
+};
 
 /* What a script made of itself, for status and stats. */
 struct script_info {
@@ -182,6 +190,17 @@ struct scripting {
 
     /* The thread that owns the host. Which-th script; false past the last. */
     bool (*host_script)(struct script_host *host, uint32_t index, struct script_info *info);
+
+    /* Control. A console: evaluates texts in a state of its own, which can look at everything the
+     * facts tell and change nothing. The snapshot's limits hold for it; a reference is kept. NULL:
+     * error. */
+    struct console *(*console_new)(struct snapshot *snapshot, struct arena *arena, char *error,
+                                   size_t error_bytes);
+    /* Control. Appends values as text or JSON, or what is wrong. One that must be stopped costs the
+     * console its variables. */
+    enum console_answer (*console_evaluate)(struct console *console, const char *text,
+                                            size_t length, bool json, struct text *out);
+    void (*console_free)(struct console *console);
 
     /* Command line, on a thread begun with thread_start: runs one file of tests. */
     void (*test_file)(const struct snapshot *snapshot, const struct test_settings *settings);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "core/scripting.h"
+#include "lua/console.h"
 #include "lua/guard.h"
 #include "lua/library.h"
 #include "lua/policy.h"
@@ -79,6 +80,9 @@ static const struct scripting table = {
     .policy_memory_bytes = policy_memory_bytes,
     .host_memory_bytes = vm_host_memory_bytes,
     .host_script = host_script,
+    .console_new = console_new,
+    .console_evaluate = console_evaluate,
+    .console_free = console_free,
     .test_file = test_file_run,
 };
 

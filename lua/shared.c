@@ -3,6 +3,7 @@
 #include "pool/shared.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "lua/library.h"
@@ -26,9 +27,10 @@ static uint64_t end_of(uint64_t now_ms, double ttl) {
     return ttl > 0 ? now_ms + (uint64_t)ceil(ttl * 1000) : 0;
 }
 
-/* In a trial nothing is changed, only told what would come of it. */
+/* In a trial nothing is changed, only told what would come of it. (Where a change is an error, Lua
+ * has raised it.) */
 static bool is_trial(const struct alacrity_library *library) {
-    return library->stage == ALACRITY_TRIAL;
+    return library->stage != ALACRITY_LIVE;
 }
 
 static bool is_there(const struct alacrity_library *library, const struct shared_key *key,
@@ -39,7 +41,17 @@ static bool is_there(const struct alacrity_library *library, const struct shared
 
 static int32_t native_open(const struct alacrity_library *library, const char *name,
                            uint32_t length) {
-    return library->shared != NULL ? shared_dictionary(library->shared, name, length) : -1;
+    struct shared *shared = table_of(library);
+    if (shared == NULL || library->stage != ALACRITY_LOOKING) {
+        return shared != NULL ? shared_dictionary(shared, name, length) : -1;
+    }
+    for (uint32_t i = 0; i < shared_dictionary_count(shared); i++) {
+        const char *known = shared_dictionary_name(shared, i);
+        if (strlen(known) == length && memcmp(known, name, length) == 0) {
+            return (int32_t)i;
+        }
+    }
+    return -1;
 }
 
 static void native_get(const struct alacrity_library *library, uint32_t dictionary, const char *key,

@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+_Thread_local struct source_witness *source_witness;
+
 #define BYTECODE_BEGINS '\x1b' /* LUA_SIGNATURE */
 
 /* Opens a regular file: a pipe would keep the builder waiting for ever. NULL: errno. */
@@ -33,6 +35,9 @@ static FILE *open_file(const char *path) {
 
 /* The whole file in memory of malloc. NULL: errno. */
 static char *read_file(const char *path, size_t *length) {
+    if (source_witness != NULL) {
+        source_witness->tried(source_witness, path);
+    }
     FILE *file = open_file(path);
     size_t capacity = 16384;
     char *bytes = NULL;

@@ -31,6 +31,12 @@ struct script_source {
     bool sealed;                   /* builder: published; nothing is added any more */
 };
 
+/* Thread of its own: told of every file right before it is tried, found or not. */
+struct source_witness {
+    void (*tried)(struct source_witness *witness, const char *path);
+};
+extern _Thread_local struct source_witness *source_witness; /* NULL: nobody wants to know */
+
 /* Builder. Reads the file: text, not bytecode. NULL: errno, for source_error. One reference. */
 struct script_source *source_load(const char *path) __attribute__((warn_unused_result));
 /* What to tell of such an errno. */

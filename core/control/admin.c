@@ -1,7 +1,8 @@
 /* Admin: the unix socket on which administrators ask and command. Control thread.
  *
  * One connection carries one request: a line of words, perhaps begun with --json. The answer is a
- * line "ok" or "error", then text (docs/admin.md), then the end. The walk:
+ * line "ok" or "error", then text (docs/admin.md), then the end; or, to `console`, what console.c
+ * makes of it. The walk:
  *
  *     on_accept -> READING -> run_request -> [WAITING for a reload or for workers] -> WRITING ->
  * gone
@@ -28,7 +29,6 @@
 #define REQUEST_BYTES 4096u /* with the newline */
 #define REQUEST_WORDS 16u
 #define ACCEPT_PAUSE_SECONDS 0.2 /* when descriptors or memory are out */
-#define BACKLOG 64
 
 enum connection_state { CONNECTION_READING, CONNECTION_WAITING, CONNECTION_WRITING };
 
@@ -45,7 +45,7 @@ struct connection {
     enum connection_state state;
     bool json;
     char request[REQUEST_BYTES];
-    size_t received;
+    size_t received, used; /* used: what belongs to the request, once that is complete */
     struct text answer;
     size_t sent;
     struct inquiry *inquiry;    /* WAITING for workers, else NULL */
@@ -54,7 +54,8 @@ struct connection {
 
 /* ---- the end of a connection ---- */
 
-static void connection_close(struct connection *connection) {
+/* Its descriptor stays open: it is another's, or closed next. */
+static void connection_free(struct connection *connection) {
     struct admin *admin = connection->admin;
     ev_io_stop(admin->control->loop, &connection->io);
     ev_timer_stop(admin->control->loop, &connection->deadline);
@@ -64,11 +65,16 @@ static void connection_close(struct connection *connection) {
     if (connection->reload != NULL) {
         connection->reload->connection = NULL;
     }
-    close(connection->io.fd);
     list_remove(&connection->node);
     admin->connection_count--;
     text_free(&connection->answer);
     free(connection);
+}
+
+static void connection_close(struct connection *connection) {
+    int descriptor = connection->io.fd;
+    connection_free(connection);
+    close(descriptor);
 }
 
 /* ---- answering ---- */
@@ -248,6 +254,18 @@ static void run_inquiry(struct connection *connection, const struct request *req
     }
 }
 
+/* The connection goes on as a console's. */
+static void run_console(struct connection *connection) {
+    char error[256];
+    if (console_open(&connection->admin->consoles, connection->io.fd, connection->json,
+                     connection->request + connection->used,
+                     connection->received - connection->used, error, sizeof(error))) {
+        connection_free(connection);
+    } else {
+        finish_message(connection, false, error);
+    }
+}
+
 /* ---- requests ---- */
 
 static bool is_plain(const char *line) {
@@ -303,6 +321,8 @@ static void run_request(struct connection *connection, char *line) {
         run_inquiry(connection, &request);
     } else if (request.kind >= COMMAND_SCRIPT_SWAP && request.kind <= COMMAND_SCRIPT_DROP) {
         run_script(connection, &request);
+    } else if (request.kind == COMMAND_CONSOLE) {
+        run_console(connection);
     } else {
         struct text body = {0};
         bool ok = answer_now(connection->admin->control, &request, connection->json, &body);
@@ -333,6 +353,7 @@ static void read_some(struct connection *connection) {
          * buffer was refused. */
         size_t length =
             newline != NULL ? (size_t)(newline - connection->request) : connection->received;
+        connection->used = length + (newline != NULL);
         if (length > 0 && connection->request[length - 1] == '\r') {
             length--;
         }
@@ -432,133 +453,7 @@ static void on_accept(struct ev_loop *loop, struct ev_io *io, int events) {
     }
 }
 
-/* ---- the door ---- */
-
-static bool same_file(const struct door *door) {
-    struct stat status;
-    return lstat(door->path, &status) == 0 && S_ISSOCK(status.st_mode) &&
-           status.st_dev == door->device && status.st_ino == door->inode;
-}
-
-static void door_close(struct door *door) {
-    if (door->descriptor >= 0) {
-        if (same_file(door)) { /* else somebody has put another there */
-            (void)unlink(door->path);
-        }
-        close(door->descriptor);
-    }
-    *door = (struct door){.descriptor = -1};
-}
-
-/* Makes sure that nothing is in the way at the address; removes what a process left that is no
- * more. False: error. */
-static bool clear_way(const struct sockaddr_un *address, char *error, size_t error_bytes) {
-    struct stat status;
-    if (lstat(address->sun_path, &status) != 0) {
-        return true; /* nothing there, or bind will say what is wrong */
-    }
-    if (!S_ISSOCK(status.st_mode)) {
-        snprintf(error, error_bytes, "%s exists and is not a socket", address->sun_path);
-        return false;
-    }
-    int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (probe < 0) {
-        snprintf(error, error_bytes, "%s: %s", address->sun_path, strerror(errno));
-        return false;
-    }
-    int result = connect(probe, (const struct sockaddr *)address, sizeof(*address));
-    int reason = errno;
-    close(probe);
-    if (result == 0 || reason == EAGAIN) {
-        snprintf(error, error_bytes, "%s is in use by a running process", address->sun_path);
-        return false;
-    }
-    if (reason != ECONNREFUSED) {
-        snprintf(error, error_bytes, "%s: %s", address->sun_path, strerror(reason));
-        return false;
-    }
-    (void)unlink(address->sun_path); /* bind tells if it is still there */
-    return true;
-}
-
-/* False: the path names no folder that could be missing. */
-static bool folder_of(const char *path, char folder[DOOR_PATH_BYTES]) {
-    const char *slash = strrchr(path, '/');
-    if (slash == NULL || slash == path) {
-        return false;
-    }
-    snprintf(folder, DOOR_PATH_BYTES, "%.*s", (int)(slash - path), path);
-    return true;
-}
-
-/* /run is emptied when the machine starts: the last folder may be missing. False: errno. */
-static bool make_folder(struct door *door, const struct owner *owner) {
-    char folder[DOOR_PATH_BYTES];
-    door->made_folder = folder_of(door->path, folder) && mkdir(folder, 0755) == 0;
-    /* Not made: it is there, or bind tells that it is missing. */
-    return !door->made_folder || owner_give_folder(owner, folder);
-}
-
-/* Leaves no trace of a door nobody went through. */
-static void door_undo(struct door *door) {
-    char folder[DOOR_PATH_BYTES];
-    bool remove_folder = door->made_folder && folder_of(door->path, folder);
-    door_close(door);
-    if (remove_folder) {
-        (void)rmdir(folder); /* unless somebody has put something there */
-    }
-}
-
-/* A descriptor that listens at door->path. -1: error. */
-static int open_at(struct door *door, const struct owner *owner, char *error, size_t error_bytes) {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    struct stat status;
-    strcpy(address.sun_path, door->path);
-    if (!clear_way(&address, error, error_bytes)) {
-        return -1;
-    }
-    int descriptor = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    /* The kernel gives the file the mode of the socket's own inode, so it is ours alone from the
-     * first moment; a umask would be the whole process's. */
-    if (descriptor < 0 || fchmod(descriptor, 0600) != 0 ||
-        bind(descriptor, (const struct sockaddr *)&address, sizeof(address)) != 0) {
-        snprintf(error, error_bytes, "%s: %s", door->path, strerror(errno));
-        if (descriptor >= 0) {
-            close(descriptor);
-        }
-        return -1;
-    }
-    if (!owner_give_socket(owner, door->path, &status) || listen(descriptor, BACKLOG) != 0) {
-        snprintf(error, error_bytes, "%s: %s", door->path, strerror(errno));
-        (void)unlink(door->path);
-        close(descriptor);
-        return -1;
-    }
-    door->device = status.st_dev;
-    door->inode = status.st_ino;
-    return descriptor;
-}
-
-static bool door_open(struct door *door, const char *path, const struct owner *owner, char *error,
-                      size_t error_bytes) {
-    *door = (struct door){.descriptor = -1};
-    if (strlen(path) == 0 || strlen(path) >= sizeof(door->path)) {
-        snprintf(error, error_bytes, "a socket's path has 1 to %zu bytes, not %zu",
-                 sizeof(door->path) - 1, strlen(path));
-        return false;
-    }
-    strcpy(door->path, path);
-    if (!make_folder(door, owner)) {
-        snprintf(error, error_bytes, "the folder of %s: %s", path, strerror(errno));
-    } else {
-        door->descriptor = open_at(door, owner, error, error_bytes);
-    }
-    if (door->descriptor < 0) {
-        door_undo(door);
-        return false;
-    }
-    return true;
-}
+/* ---- the door, opened beside the one in use ---- */
 
 bool admin_prepare(struct admin *admin, const char *path, const struct owner *owner, char *error,
                    size_t error_bytes) {
@@ -566,7 +461,7 @@ bool admin_prepare(struct admin *admin, const char *path, const struct owner *ow
     if (path == NULL) {
         admin->switching = true;
     } else if (admin->door.descriptor < 0 || strcmp(path, admin->door.path) != 0 ||
-               !same_file(&admin->door)) {
+               !door_is_there(&admin->door)) {
         admin->switching = door_open(&admin->next, path, owner, error, error_bytes);
         return admin->switching;
     }
@@ -609,6 +504,7 @@ struct admin *admin_new(struct control *control) {
                                               .reload = control_reload};
     admin->door.descriptor = admin->next.descriptor = -1;
     list_init(&admin->connections);
+    consoles_init(&admin->consoles, control);
     ev_io_init(&admin->accept, on_accept, -1, EV_READ);
     ev_timer_init(&admin->pause, on_pause_over, 0, 0);
     return admin;
@@ -621,6 +517,7 @@ void admin_free(struct admin *admin) {
     list_each(node, &admin->connections) {
         connection_close(container_of(node, struct connection, node));
     }
+    consoles_close(&admin->consoles);
     ev_timer_stop(admin->control->loop, &admin->pause);
     ev_io_stop(admin->control->loop, &admin->accept);
     admin_abort(admin);

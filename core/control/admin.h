@@ -2,11 +2,10 @@
 #ifndef CONTROL_ADMIN_H
 #define CONTROL_ADMIN_H
 
-#include <sys/stat.h>
-#include <sys/un.h>
-
 #include "base/list.h"
+#include "control/console.h"
 #include "control/control.h"
+#include "control/door.h"
 
 struct admin_settings {
     uint32_t max_connections;
@@ -14,17 +13,6 @@ struct admin_settings {
     double inquiry_s; /* until the workers have answered */
     double answer_s;  /* until the client has taken the answer */
     void (*reload)(struct control *control, reload_done *done, void *argument);
-};
-
-#define DOOR_PATH_BYTES sizeof(((struct sockaddr_un *)0)->sun_path)
-
-/* The listening socket, and the file it is reached by. */
-struct door {
-    int descriptor; /* -1: closed */
-    char path[DOOR_PATH_BYTES];
-    dev_t device;
-    ino_t inode;
-    bool made_folder; /* the one it stands in was missing */
 };
 
 struct admin {
@@ -37,6 +25,7 @@ struct admin {
     struct ev_timer pause; /* active: nothing is accepted */
     struct list connections;
     uint32_t connection_count;
+    struct consoles consoles;
 };
 
 #endif

@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "control/listening.h"
 #include "control/privileges.h"
+#include "control/watch.h"
 #include "pool/tags.h"
 
 struct builder {
@@ -24,6 +25,7 @@ struct builder {
     struct mailbox mailbox;
     struct control *control;
     struct build_source source;
+    struct watch *watch; /* NULL: nothing is watched */
     struct arena *arena;
     struct listening listening;
     struct tags tags;
@@ -132,6 +134,10 @@ static void post_script_mail(void *argument, struct script_mail *mail) {
 /* NULL: nobody reads the mail (build_check). */
 const struct script_post *builder_script_post(const struct builder *builder) {
     return builder->loop != NULL ? &builder->post : NULL;
+}
+
+struct watch *builder_watch(const struct builder *builder) {
+    return builder->watch;
 }
 
 void builder_post(struct builder *builder, struct mail *mail) {
@@ -463,9 +469,11 @@ static bool build_plans(struct builder *builder, struct build *build) {
 }
 
 static bool build_all(struct builder *builder, struct build *build) {
+    watch_begin(builder->watch);
     bool ok = build_plans(builder, build) &&
               privileges_allow(build->control_plan->snapshot, builder->next_number == 1,
                                &build->messages);
+    watch_end(builder->watch, ok);
     listening_begin(&builder->listening);
     if (ok && !bind_sockets(builder, build)) {
         listening_abort(&builder->listening);
@@ -643,8 +651,14 @@ struct builder *builder_start(struct control *control, const struct build_source
         free(builder);
         return NULL;
     }
-    int error = scripting->thread_start(&builder->thread, run, builder);
+    int error = 0;
+    if (source->watch) {
+        builder->watch = watch_new(builder, control, builder->loop, source->file);
+        error = builder->watch == NULL ? ENOMEM : 0;
+    }
+    error = error == 0 ? scripting->thread_start(&builder->thread, run, builder) : error;
     if (error != 0) {
+        watch_free(builder->watch);
         mailbox_close(&builder->mailbox);
         ev_loop_destroy(builder->loop);
         free(builder);
@@ -662,6 +676,7 @@ void builder_stop(struct builder *builder, struct control_plan *last) {
     mailbox_close(&builder->control->mailbox); /* a build that came too late: it is dropped */
     mailbox_close(&builder->mailbox);
     mailbox_close(&builder->control->mailbox); /* and what the last of those said */
+    watch_free(builder->watch);
     ev_loop_destroy(builder->loop);
     free(builder);
 }

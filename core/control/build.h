@@ -24,6 +24,7 @@ struct build {
 struct build_source {
     const char *file;
     const char *text;
+    bool watch; /* the file and its scripts: a change reloads */
 };
 
 /* Control. NULL: errno. */
@@ -37,6 +38,8 @@ bool builder_build(struct builder *builder, uint32_t workers_running, struct car
 void builder_post(struct builder *builder, struct mail *mail);
 /* How scripts of a host reach the builder. */
 const struct script_post *builder_script_post(const struct builder *builder);
+/* Builder. NULL: nothing is watched. */
+struct watch *builder_watch(const struct builder *builder);
 /* Builder: frees what stands in a place and is used no more. */
 void builder_free_place(struct policy_place *place);
 /* Control: nothing else can fail any more: gives up root if the build says so, makes its sockets

@@ -37,6 +37,8 @@ const struct command commands[COMMAND_COUNT] = {
     [COMMAND_SCRIPT_ROLLBACK] = {"script", "rollback", "POOL", 1, 1,
                                  "return to the version before"},
     [COMMAND_SCRIPT_DROP] = {"script", "drop", "POOL", 1, 1, "end the shadow"},
+    [COMMAND_CONSOLE] = {"console", NULL, "", 0, 0,
+                         "evaluate Lua over the facts; -e TEXT: one text, and end"},
     [COMMAND_HELP] = {"help", NULL, "", 0, 0, "this list"},
 };
 

@@ -26,6 +26,7 @@ enum command_kind {
     COMMAND_SCRIPT_PROMOTE,
     COMMAND_SCRIPT_ROLLBACK,
     COMMAND_SCRIPT_DROP,
+    COMMAND_CONSOLE, /* then the connection speaks as console.c says */
     COMMAND_HELP,
     COMMAND_COUNT
 };

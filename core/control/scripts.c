@@ -18,6 +18,7 @@
 #include "control/build.h"
 #include "control/carry.h"
 #include "control/conductor.h"
+#include "control/watch.h"
 #include "pool/tags.h"
 #include "worker_control.h"
 
@@ -157,7 +158,11 @@ void scripts_switch(struct scripts *scripts, const struct control_plan *plan) {
 
 static void finish(struct job *job, bool ok, const char *text) {
     struct control *control = job->scripts->control;
-    log_message(ok ? LOG_INFO : LOG_ERROR, "script", "%s", text);
+    size_t length = strlen(text);
+    while (length > 0 && text[length - 1] == '\n') { /* messages end with one */
+        length--;
+    }
+    log_message(ok ? LOG_INFO : LOG_ERROR, "script", "%.*s", (int)length, text);
     conductor_job_done(control, ok, text);
     version_release(job->version);
     carry_set_free(&job->carries);
@@ -326,10 +331,12 @@ static void on_built(struct mail *mail, void *owner);
 
 static void build_policies(struct mail *mail, void *owner) {
     struct job *job = container_of(mail, struct job, mail);
+    watch_begin_swap(builder_watch(owner));
     job->ok = read_source(job);
     for (uint32_t i = 0; job->ok && i < job->worker_count; i++) {
         job->ok = build_for(job, owner, i);
     }
+    watch_end_swap(builder_watch(owner));
     for (uint32_t i = 0; !job->ok && i < job->worker_count; i++) {
         builder_free_place(&job->places[i]);
     }
@@ -449,6 +456,45 @@ void scripts_begin(struct scripts *scripts, struct script_wish *wish) {
         install_everywhere(job, INSTALL_SHADOW); /* an empty place */
     } else {
         carry_gather(scripts->control, on_gathered, job);
+    }
+}
+
+/* ---- swapping again ---- */
+
+/* Is the file the script, or one it requires? */
+static bool is_made_of(const struct script_version *version, const char *file) {
+    const struct script_source *source = version->use.source;
+    if (source == NULL) {
+        return false;
+    }
+    const struct source_module *module = source->modules;
+    while (module != NULL && strcmp(module->path, file) != 0) {
+        module = module->next;
+    }
+    return module != NULL || strcmp(source->path, file) == 0;
+}
+
+void scripts_swap_again(struct scripts *scripts, const char *file, uint32_t *awaited,
+                        reload_done *done, void *argument) {
+    list_each(node, &scripts->pools) {
+        const struct pool_scripts *pool = container_of(node, struct pool_scripts, node);
+        const struct script_version *current = pool->current;
+        if (strcmp(current->origin, "configuration") == 0 || !is_made_of(current, file)) {
+            continue;
+        }
+        struct script_wish *wish = calloc(1, sizeof(*wish));
+        (*awaited)++;
+        if (wish != NULL) {
+            wish->file = strdup(current->use.path);
+        }
+        if (wish == NULL || wish->file == NULL) {
+            free(wish);
+            done(argument, false, "out of memory");
+            continue;
+        }
+        wish->action = SCRIPT_SWAP;
+        memcpy(wish->pool, pool->pool, sizeof(wish->pool));
+        control_script(scripts->control, wish, done, argument);
     }
 }
 

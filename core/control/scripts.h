@@ -43,6 +43,11 @@ void scripts_switch(struct scripts *scripts, const struct control_plan *plan);
 /* NULL: no such pool, or no scripts. */
 const struct pool_scripts *scripts_of(const struct scripts *scripts, const char *pool);
 
+/* Wishes for every pool whose current policy was not configured and is made of the file: that it be
+ * swapped in again. `awaited` is raised by how many times `done` will be called. */
+void scripts_swap_again(struct scripts *scripts, const char *file, uint32_t *awaited,
+                        reload_done *done, void *argument);
+
 /* Begins the job, which ends with conductor_job_done. Takes the wish over. One at a time, and no
  * build meanwhile. */
 void scripts_begin(struct scripts *scripts, struct script_wish *wish);

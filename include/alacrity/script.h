@@ -39,6 +39,7 @@ enum {
     ALACRITY_BUILDING, /* loaded or constructed: to change what outlives them is an error */
     ALACRITY_TRIAL,    /* tried, or a shadow: changes are answered as if, and not made */
     ALACRITY_LIVE,
+    ALACRITY_LOOKING, /* a console: to change anything is an error */
 };
 
 /* cdef begin */

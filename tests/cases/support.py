@@ -138,6 +138,8 @@ class Alacrity:
     added: an admin socket, JSON logs, two workers, and a listener `stats`. `scripts` are files
     to stand beside it."""
 
+    OPTIONS = []  # of `run`, beside the file
+
     def __init__(self, config, *, scripts=None, descriptors=None, environment=None):
         self.folder = short_folder()
         self.file = self.folder / "alacrity.yaml"
@@ -153,7 +155,7 @@ class Alacrity:
         else:
             limit = None
         self.process = subprocess.Popen(
-            [BINARY, "run", "-f", str(self.file)], stdin=subprocess.DEVNULL,
+            [BINARY, "run", "-f", str(self.file), *self.OPTIONS], stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
             preexec_fn=limit, env={**os.environ, **(environment or {})}, cwd=self.folder)
         self.pid = self.process.pid

@@ -144,4 +144,24 @@ local function answer_of(view, pool, ctx)
 end]])
 end
 
-return { attempts = attempts, attempt_script = attempt_script, witness_script = witness_script }
+-- ---- the same in a console -----------------------------------------------------------------------
+
+local CONSOLE_HEAD = HEAD:gsub('require "alacrity.stats_json" require "good"', '')
+  :gsub(', alacrity.rotation%(%)', ''):gsub('alacrity.shared%("escape"%)', 'alacrity.shared("known")')
+  :gsub('local counter.-\n', ''):gsub('local histogram.-\n', '')
+
+--- The text that makes one attempt in a console, which knows neither backends nor metrics. It answers
+--- `escaped: ...` if that was a success.
+local function console_text(entry, _, marker)
+  return ([[
+%s
+local view, pool, ctx, rotation, counter, gauge, histogram = dictionary -- the only object there is
+local function attempt()
+%s
+end
+local ok, escaped = pcall(attempt)
+return ok and escaped and "escaped: " .. tostring(escaped) or "contained"]]):format(
+    CONSOLE_HEAD:format(marker), entry[3])
+end
+
+return { attempts = attempts, console_text = console_text, attempt_script = attempt_script, witness_script = witness_script }

@@ -165,7 +165,8 @@ attempt { "parts of a pool", "tagged, near and their like with anything for a ta
        end
      end)
      return bad or can(pool.tagged, pool:near(), "x") or can(pool.near, pool.all)
-       or can(view.has_tag, pool, "x") or can(view.has_tag, 5) or view:has_tag(view) or view:has_tag(0/0) ]] }
+       or can(view.has_tag, pool, "x") or can(view.has_tag, 5) or can(view.has_tag, view, view)
+       or can(view.has_tag, view, 0/0) ]] }
 attempt { "a part that changes", "a part kept from an earlier pick, made anew while it is looked at", only = "policy",
   [[ local parts = kept.parts or { pool:untagged("x"), pool:far(), pool:near() }
      kept.parts = parts

@@ -572,6 +572,56 @@ START_TEST(a_worker_that_hangs_does_not_hang_the_asker) {
 }
 END_TEST
 
+/* ---- consoles ---- */
+
+/* Whatever came until the server ended the connection. */
+static void hear_end(int client) {
+    ssize_t got;
+    do {
+        got = recv(client, answer, sizeof(answer), MSG_DONTWAIT);
+        turn();
+    } while (got > 0 || (got < 0 && errno == EAGAIN));
+    close(client);
+}
+
+START_TEST(a_console_has_its_bounds) {
+    struct consoles *consoles = &control.admin->consoles;
+    atomic_init(&snapshot.references, 1);
+    consoles->settings.idle_s = 0.1;
+    int client = client_at(path);
+    say(client, "console\n3\n1+1"); /* and not one text more */
+    await(consoles->client_count == 1);
+    ck_assert_uint_eq(control.admin->connection_count, 0);
+    hear_end(client);
+    ck_assert_uint_eq(consoles->client_count, 0);
+
+    consoles->settings.idle_s = 30;
+    consoles->settings.answer_s = 0.1;
+    client = client_at(path); /* takes no answer: more than a socket's buffer holds */
+    say(client, "console\n");
+    for (int i = 0; i < 20; i++) {
+        say(client, "24\n('x'):rep(200000) -- ...");
+    }
+    await(consoles->client_count == 1);
+    await(consoles->client_count == 0);
+    close(client);
+
+    consoles->settings.max_clients = 1;
+    client = client_at(path);
+    say(client, "console\n");
+    await(consoles->client_count == 1);
+    answers("console\n", "error\nthere are 1 consoles already: end one\n");
+    control.plan = NULL;
+    consoles->settings.max_clients = 2;
+    answers("--json console\n", "error\n{\"error\": \"there is no configuration yet\"}\n");
+    control.plan = &plan;
+    /* admin_free ends the one that is left, which gives its snapshot back. */
+    consoles_close(consoles);
+    ck_assert_uint_eq(atomic_load(&snapshot.references), 1);
+    close(client);
+}
+END_TEST
+
 /* ---- the command line ---- */
 
 START_TEST(the_command_line_says_how_it_went) {
@@ -615,6 +665,7 @@ int main(void) {
     tcase_add_test(cases, a_reload_outlives_who_asked_for_it);
     tcase_add_test(cases, workers_are_asked_for_sessions);
     tcase_add_test(cases, a_worker_that_hangs_does_not_hang_the_asker);
+    tcase_add_test(cases, a_console_has_its_bounds);
     tcase_add_test(cases, the_command_line_says_how_it_went);
     suite_add_tcase(suite, cases);
     return run_suite(suite);

@@ -1,12 +1,14 @@
 /* Attempts of tests/lua/escapes*.lua to get out of the sandbox, each made as a policy, compiled and
- * with the JIT off, and as a check. An attempt shares its Lua state with a witness, which is harder
- * than what users get: a state of their own. A second witness lives in another state. Neither may
- * find anything changed, and neither may C. */
+ * with the JIT off, as a check, and as a text in a console. An attempt shares its Lua state with a
+ * witness, which is harder than what users get: a state of their own. A second witness lives in
+ * another state. Neither may find anything changed, and neither may C. */
 #include <dirent.h>
 #include <netinet/in.h>
 #include <sys/stat.h>
 
 #include "base/address.h"
+#include "pool/metrics.h"
+#include "pool/shared.h"
 #include "script_fixture.h"
 #include "suite.h"
 
@@ -280,12 +282,66 @@ START_TEST(nothing_gets_out) {
 }
 END_TEST
 
+/* ---- in a console ---- */
+
+/* The console's answer to a text must be this. */
+static void assert_told(struct console *console, const char *text, const char *expected,
+                        const char *who) {
+    struct text out = {0};
+    enum console_answer how = scripting->console_evaluate(console, text, strlen(text), false, &out);
+    const char *told = out.bytes != NULL ? out.bytes : "";
+    ck_assert_msg(how == CONSOLE_OK && strcmp(told, expected) == 0, "%s, in a console: %s, not %s",
+                  who, told, expected);
+    text_free(&out);
+}
+
+START_TEST(nothing_gets_out_of_a_console) {
+    const struct escape *escape = &escapes[_i];
+    char error[256];
+    if (escape->way != POLICY) {
+        return; /* each attempt once; those that only a check can make are about sockets */
+    }
+    stage_open(POLICY);
+    atomic_init(&f.snapshot.references, 1);
+    struct shared *shared = arena_shared(f.arena);
+    ck_assert_int_eq(shared_dictionary(shared, "known", 5), 0);
+    char *text = make_text("console_text", escape->attempt, POLICY, marker);
+    struct console *apart = scripting->console_new(&f.snapshot, f.arena, error, sizeof(error));
+    struct console *tried = scripting->console_new(&f.snapshot, f.arena, error, sizeof(error));
+    ck_assert_ptr_nonnull(apart);
+    ck_assert_ptr_nonnull(tried);
+    uint32_t descriptors = count_descriptors();
+    for (int i = 0; i < CALLS; i++) {
+        struct text out = {0}; /* what it prints comes before; it may spoil its own globals */
+        (void)scripting->console_evaluate(tried, text, strlen(text), false, &out);
+        ck_assert_msg(out.bytes == NULL || strstr(out.bytes, "escaped") == NULL, "%s: %s",
+                      escape->name, out.bytes);
+        text_free(&out);
+    }
+    ck_assert_uint_eq(count_descriptors(), descriptors);
+    /* What evaluates and shows is not theirs to change. */
+    assert_told(tried, "{1, 'a\\n', b = {true}, [3.5] = {}}",
+                "{1, \"a\\n\", [3.5] = {}, b = {true}}\n", escape->name);
+    assert_told(apart, "type(load) == 'function' and #string.rep('x', 3)", "3\n", escape->name);
+    ck_assert_uint_eq(shared_dictionary_count(shared), 1);
+    ck_assert_uint_eq(shared_count(shared, 0), 0);
+    ck_assert_uint_eq(metrics_count(f.arena), 0);
+    assert_unharmed();
+    scripting->console_free(apart);
+    scripting->console_free(tried);
+    ck_assert_uint_eq(atomic_load(&f.snapshot.references), 1);
+    stage_close(POLICY);
+    free(text);
+}
+END_TEST
+
 int main(void) {
     read_escapes();
     Suite *suite = suite_create("escape");
     TCase *cases = tcase_create("escape");
     tcase_set_timeout(cases, 60);
     tcase_add_loop_test(cases, nothing_gets_out, 0, escape_count);
+    tcase_add_loop_test(cases, nothing_gets_out_of_a_console, 0, escape_count);
     suite_add_tcase(suite, cases);
     int result = run_suite(suite);
     for (int i = 0; i < escape_count; i++) {

@@ -444,17 +444,19 @@ END_TEST
 
 START_TEST(a_policy_sees_zones_and_tags) {
     open_with(3, NULL);
-    struct policy *policy =
-        mine(AFTER_TRIAL
-             "assert(pool.zone == 'east')\n"
-             "assert(pool[1].zone == 'east' and pool[2].zone == 'west' and pool[3].zone == '')\n"
-             "assert(pool[1]:has_tag('canary') and not pool[1]:has_tag('backup'))\n"
-             "assert(pool[2]:has_tag('canary') and pool[2]:has_tag('backup'))\n"
-             "assert(not pool[3]:has_tag('canary') and not pool[3]:has_tag('nonsense'))\n"
-             "assert(not pool[3]:has_tag() and not pool[3]:has_tag(pool))\n"
-             "assert(self.generation ~= pool.generation)\n"
-             "if ctx.client_hash == 1 then self.generation = pool.generation end\n"
-             "return pool[1]");
+    struct policy *policy = mine(
+        AFTER_TRIAL
+        "assert(pool.zone == 'east')\n"
+        "assert(pool[1].zone == 'east' and pool[2].zone == 'west' and pool[3].zone == '')\n"
+        "assert(pool[1]:has_tag('canary') and not pool[1]:has_tag('backup'))\n"
+        "assert(pool[2]:has_tag('canary') and pool[2]:has_tag('backup'))\n"
+        "assert(not pool[3]:has_tag('canary') and not pool[3]:has_tag('nonsense'))\n"
+        "local function refused(f, ...) return not pcall(f, ...) end\n"
+        "assert(refused(pool[3].has_tag, pool[3]) and refused(pool[3].has_tag, pool[3], pool))\n"
+        "assert(refused(pool.tagged, pool) and refused(pool.untagged, pool, 5))\n"
+        "assert(self.generation ~= pool.generation)\n"
+        "if ctx.client_hash == 1 then self.generation = pool.generation end\n"
+        "return pool[1]");
     set_zone(1, "east");
     set_zone(2, "west");
     set_tags(1, 1u << FIXTURE_CANARY);

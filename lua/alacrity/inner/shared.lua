@@ -17,7 +17,7 @@ local native_get, native_set, native_add = natives.get, natives.set, natives.add
 local native_incr, native_delete, native_ttl = natives.incr, natives.delete, natives.ttl
 local native_count, native_open = natives.count, natives.open
 
-local BUILDING = 0
+local BUILDING, LOOKING = 0, 3
 local NUMBER, BOOLEAN, STRING = 1, 2, 3 -- as in include/alacrity/script.h
 local KEY_BYTES, VALUE_BYTES, TTL_MAX = 250, 65536, 1e9
 
@@ -34,6 +34,8 @@ local function check_stage()
   if library.stage == BUILDING then
     error("shared values can be changed only when the script serves, not when it is loaded or "
       .. "constructed", 3)
+  elseif library.stage == LOOKING then
+    error("the console only looks: it changes no shared value", 3)
   end
 end
 
@@ -161,7 +163,9 @@ function alacrity.shared(name)
   local found = known[name]
   if found then return found end
   local id = native_open(library, name, #name)
-  if id < 0 then
+  if id < 0 and library.stage == LOOKING then
+    error("there is no shared dictionary of that name; facts.shared.dictionaries lists them", 2)
+  elseif id < 0 then
     error("there are too many shared dictionaries: at most 256 names are kept", 2)
   end
   answer = answer or new(value_t)
