@@ -136,9 +136,7 @@ void plane_close(struct data_plane *plane) {
 
 /* Calls it with every host of the plan. */
 static void each_host(const struct worker_plan *plan, void (*call)(struct script_host *host)) {
-    if (plan->host != NULL) {
-        call(plan->host);
-    }
+    call(plan->host);
     for (uint32_t i = 0; i < plan->pool_count; i++) {
         const struct worker_pool *pool = &plan->pools[i];
         struct script_host *const hosts[] = {pool->current.host, pool->shadow.host};
