@@ -1,5 +1,5 @@
-/* What scripts keep with a session: see values.h. An entry is its head, its key and, of a string, the
- * bytes, both with a final NUL. A session has few, so they are simply searched. */
+/* What scripts keep with a session: see values.h. An entry is its head, its key and, of a string,
+ * the bytes, both with a final NUL. A session has few, so they are simply searched. */
 #include "base/values.h"
 
 #include <stdlib.h>

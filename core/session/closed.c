@@ -26,8 +26,8 @@ void plan_find_hearing(struct worker_plan *plan) {
 
 static struct worker_pool *hearing(const struct worker_plan *plan, struct pool_facts *facts) {
     struct worker_pool wanted = {.facts = facts}, *key = &wanted;
-    struct worker_pool **found = bsearch(&key, plan->hearing, plan->hearing_count,
-                                         sizeof(struct worker_pool *), by_facts);
+    struct worker_pool **found =
+        bsearch(&key, plan->hearing, plan->hearing_count, sizeof(struct worker_pool *), by_facts);
     return found != NULL ? *found : NULL;
 }
 

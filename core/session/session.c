@@ -29,6 +29,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "session/bulk.h"
 
 #define LOOK_SECONDS 1.0 /* between two calls of relay_look */
 
@@ -82,6 +83,7 @@ bool plane_open(struct data_plane *plane, struct ev_loop *loop, struct arena *ar
     plane->loop = loop;
     plane->arena = arena;
     plane->worker = worker;
+    plane->bulk_least_bytes = BULK_LEAST_BYTES;
     plane->scratch = malloc(RELAY_SCRATCH_BYTES);
     if (plane->scratch == NULL) {
         return false;
@@ -122,6 +124,7 @@ void plane_close(struct data_plane *plane) {
     ev_check_stop(plane->loop, &plane->begin_turn);
     slab_destroy(&plane->session_slab);
     slab_destroy(&plane->dial_slab);
+    bulk_close(plane);
     free(plane->scratch);
     if (plane->reserve_descriptor >= 0) {
         close(plane->reserve_descriptor);
@@ -407,6 +410,7 @@ static void side_close(struct side *side, bool reset) {
     side->io.fd = -1;
     free(side->pending);
     side->pending = NULL;
+    bulk_drop(side);
 }
 
 /* Does this end come in the middle of the streams? Then both sides are reset: an orderly end would
@@ -420,8 +424,8 @@ static bool cuts_streams(const struct session *session, enum session_reason reas
     case REASON_KILLED:
         return session->state == SESSION_RELAYING;
     default:
-        return session->client.pending != NULL || session->client.broken ||
-               session->backend.pending != NULL || session->backend.broken;
+        return side_has_pending(&session->client) || session->client.broken ||
+               side_has_pending(&session->backend) || session->backend.broken;
     }
 }
 

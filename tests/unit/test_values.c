@@ -75,8 +75,8 @@ START_TEST(it_is_bounded) {
 }
 END_TEST
 
-static const char *const bad_keys[] = {"", "1a", "a b", "a.b", "a-b", "\xc3\xa4",
-                                       "a_name_of_more_than_32_characters"};
+static const char *const bad_keys[] = {
+    "", "1a", "a b", "a.b", "a-b", "\xc3\xa4", "a_name_of_more_than_32_characters"};
 
 START_TEST(a_key_is_a_name) {
     ck_assert_int_eq(set_number(bad_keys[_i], 1), VALUES_BAD_KEY);
