@@ -34,6 +34,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "session/bulk.h"
 
 #define LOOK_SECONDS 1.0 /* between two calls of relay_look */
 
@@ -88,6 +89,7 @@ bool plane_open(struct data_plane *plane, struct ev_loop *loop, struct arena *ar
     plane->loop = loop;
     plane->arena = arena;
     plane->worker = worker;
+    plane->bulk_least_bytes = BULK_LEAST_BYTES;
     plane->scratch = malloc(RELAY_SCRATCH_BYTES);
     if (plane->scratch == NULL) {
         return false;
@@ -128,6 +130,7 @@ void plane_close(struct data_plane *plane) {
     ev_check_stop(plane->loop, &plane->begin_turn);
     slab_destroy(&plane->session_slab);
     slab_destroy(&plane->dial_slab);
+    bulk_close(plane);
     free(plane->scratch);
     if (plane->reserve_descriptor >= 0) {
         close(plane->reserve_descriptor);
@@ -426,6 +429,7 @@ static void log_end(const struct session *session, enum session_reason reason) {
 static void side_close(struct side *side, bool reset) {
     free(side->pending);
     side->pending = NULL;
+    bulk_drop(side);
     if (side->io.fd < 0) {
         return;
     }
@@ -454,8 +458,8 @@ static bool cuts_streams(const struct session *session, enum session_reason reas
         if (session->state != SESSION_RELAYING) {
             return false; /* what a route peeked at may be pending */
         }
-        return session->client.pending != NULL || session->client.broken ||
-               session->backend.pending != NULL || session->backend.broken;
+        return side_has_pending(&session->client) || session->client.broken ||
+               side_has_pending(&session->backend) || session->backend.broken;
     }
 }
 
