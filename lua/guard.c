@@ -139,9 +139,6 @@ static struct stop collect_some(struct call *call) {
     struct vm *vm = call->vm;
     struct collection *collection = &vm->collection;
     struct stop stop = {.cause = STOP_NONE};
-    if (++collection->calls % COLLECT_EVERY != 0 || memory_bound != NULL) { /* inside another */
-        return stop;
-    }
     int used_kib = lua_gc(vm->lua, LUA_GCCOUNT, 0);
     if (collection->under_way || used_kib >= collection->next_kib) {
         stop = watchdog_run(&vm->memory, vm->budget_us, collect_work, call);
@@ -155,7 +152,8 @@ static struct stop collect_some(struct call *call) {
 static int guarded(struct call *call, uint32_t budget_us, void (*work)(void *)) {
     struct vm *vm = call->vm;
     struct stop stop = watchdog_run(&vm->memory, budget_us, work, call);
-    if (stop.cause == STOP_NONE) {
+    if (stop.cause == STOP_NONE && ++vm->collection.calls % COLLECT_EVERY == 0 &&
+        memory_bound == NULL) { /* else this call was made inside another */
         stop = collect_some(call);
     }
     if (stop.cause == STOP_NONE) {
