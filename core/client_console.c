@@ -166,6 +166,20 @@ static void prompt(bool terminal, bool continued) {
     }
 }
 
+/* Words for the console itself, where a text begins. As Lua they would only be nil. */
+static bool is_word(const char *line, const char *word) {
+    size_t length = strlen(word);
+    return strncmp(line, word, length) == 0 &&
+           line[length + strspn(line + length, " \t\r\n")] == '\0';
+}
+
+static const char help[] =
+    "facts                      everything the stats page shows, as it is now\n"
+    "pools.app.backends.a       parts of it by name; listeners.web\n"
+    "for n, p in pairs(pools) do print(n, p.sessions_total) end\n"
+    "alacrity.shared('name')    dictionaries: get, ttl, count\n"
+    "exit, quit, Ctrl-D         end; what else there is: docs/console.md\n";
+
 /* Returns the worst that happened. */
 static enum verdict run_lines(struct talk *talk, bool json) {
     bool terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
@@ -175,10 +189,26 @@ static enum verdict run_lines(struct talk *talk, bool json) {
     size_t capacity = 0;
     ssize_t length;
     if (terminal) {
-        puts("facts, pools, listeners and alacrity are there to look at; Ctrl-D ends");
+        puts("facts, pools, listeners and alacrity are there to look at; help tells more");
     }
     prompt(terminal, false);
     while (worst != VERDICT_GONE && (length = getline(&line, &capacity, stdin)) >= 0) {
+        if (text.length == 0 && (is_word(line, "exit") || is_word(line, "quit"))) {
+            break;
+        }
+        if (text.length == 0 && is_word(line, "help")) {
+            fputs(help, stdout);
+            prompt(terminal, false);
+            continue;
+        }
+        if (strchr(line, '\033') != NULL) {
+            fputs(
+                "alacrity: there is no line editing here; it comes with: rlwrap alacrity console\n",
+                stderr);
+            worst = worst > VERDICT_ERROR ? worst : VERDICT_ERROR;
+            prompt(terminal, text.length > 0);
+            continue;
+        }
         text_append(&text, line, (size_t)length);
         if (text.length > 0 && text.bytes[text.length - 1] == '\n') {
             text.bytes[--text.length] = '\0';

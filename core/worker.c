@@ -1,8 +1,9 @@
 /* Worker: one thread with a libev loop that accepts, picks, dials and relays (core/session). Takes
  * plans from control by mail, gives retired plans to the builder, beats its heart, ends when told.
  *
- * A worker that a reload made superfluous keeps its thread: it has no plan, accepts nothing, and is
- * used again when the number of workers grows.
+ * A worker that a reload made superfluous keeps its thread and its sessions: its plan has no
+ * listeners, and policies only to be told how those end. It is used again when the number of
+ * workers grows.
  */
 #include "worker.h"
 
@@ -58,7 +59,7 @@ uint64_t worker_lua_memory_bytes(const struct worker *worker) {
 static void show_memory(struct worker *worker) {
     const struct worker_plan *plan = worker->plane.plan;
     uint64_t bytes = 0;
-    if (plan != NULL && plan->host != NULL) {
+    if (plan != NULL) {
         bytes = scripting->host_memory_bytes(plan->host);
         for (uint32_t i = 0; i < plan->pool_count; i++) {
             counter_set(&plan->pools[i].row->memory_bytes,
@@ -120,6 +121,11 @@ static void forget_gauges(const struct worker_plan *plan) {
     }
 }
 
+/* A worker that does not serve does nothing of itself. */
+static void start_host(struct worker *worker, struct script_host *host) {
+    scripting->host_start(host, worker->plane.plan->serves ? worker->loop : NULL);
+}
+
 static void take_plan(struct mail *mail, void *owner) {
     struct worker *worker = owner;
     struct data_plane *plane = &worker->plane;
@@ -138,9 +144,8 @@ static void take_plan(struct mail *mail, void *owner) {
     plan_find_hearing(plan);
     forget_gauges(plan); /* a new version of the policy */
     show_memory(worker);
-    if (plan->host != NULL) {
-        scripting->host_start(plan->host, worker->loop);
-    } else {
+    start_host(worker, plan->host);
+    if (!plan->serves) {
         metrics_clear_gauges(plane->arena, worker->index);
     }
     if (!worker->draining) {
@@ -205,7 +210,7 @@ static void install(struct mail *mail, void *owner) {
         counter_set(&pool->row->out_now, 0);
     }
     if (install->action != INSTALL_SHADOW && place->host != NULL) {
-        scripting->host_start(place->host, worker->loop); /* not a shadow's: it changes nothing */
+        start_host(worker, place->host); /* not a shadow's: it changes nothing */
     }
     plan_find_hearing(worker->plane.plan);
     retire_place(&replaced);

@@ -114,33 +114,49 @@ void guard_watch(void) {
     watchdog_on_leaving(look);
 }
 
+/* Under collect_work; argument: the call. */
+static int collect_part(lua_State *lua) {
+    const struct call *call = lua_touserdata(lua, 1);
+    struct collection *collection = &call->vm->collection;
+    int added_kib = lua_gc(lua, LUA_GCCOUNT, 0) - collection->used_kib;
+    int part_kib = added_kib < 4 ? 4 : added_kib > 256 ? 256 : added_kib;
+    collection->under_way = lua_gc(lua, LUA_GCSTEP, part_kib) == 0;
+    return 0;
+}
+
+/* Protected: a collection may need memory itself, when it moves the table of all strings. */
+static void collect_work(void *argument) {
+    struct call *call = argument;
+    if (lua_cpcall(call->vm->lua, collect_part, call) != 0) {
+        lua_pop(call->vm->lua, 1); /* there was none; the next part tries again */
+    }
+}
+
 /* Every so many calls, a part of a collection as large as what was allocated since. LuaJIT begins
  * one by itself, inside a call, only when memory doubled: so none is paid for by a pick. Calls that
  * allocate nothing but LuaJIT's own wrappers would never begin one. */
-static void collect_some(struct vm *vm) {
+static struct stop collect_some(struct call *call) {
+    struct vm *vm = call->vm;
     struct collection *collection = &vm->collection;
-    if (++collection->calls % COLLECT_EVERY != 0) {
-        return;
-    }
+    struct stop stop = {.cause = STOP_NONE};
     int used_kib = lua_gc(vm->lua, LUA_GCCOUNT, 0);
-    int added_kib = used_kib - collection->used_kib;
-    struct memory *outer = memory_bound;
-    memory_bound = &vm->memory; /* what it gives back is booked */
     if (collection->under_way || used_kib >= collection->next_kib) {
-        int part_kib = added_kib < 4 ? 4 : added_kib > 256 ? 256 : added_kib;
-        collection->under_way = lua_gc(vm->lua, LUA_GCSTEP, part_kib) == 0;
-        used_kib = lua_gc(vm->lua, LUA_GCCOUNT, 0);
+        stop = watchdog_run(&vm->memory, vm->budget_us, collect_work, call);
+        used_kib = stop.cause == STOP_NONE ? lua_gc(vm->lua, LUA_GCCOUNT, 0) : 0;
         collection->next_kib = used_kib + used_kib / 2 + 64;
     }
-    memory_bound = outer;
     collection->used_kib = used_kib;
+    return stop;
 }
 
 static int guarded(struct call *call, uint32_t budget_us, void (*work)(void *)) {
     struct vm *vm = call->vm;
     struct stop stop = watchdog_run(&vm->memory, budget_us, work, call);
+    if (stop.cause == STOP_NONE && ++vm->collection.calls % COLLECT_EVERY == 0 &&
+        memory_bound == NULL) { /* else this call was made inside another */
+        stop = collect_some(call);
+    }
     if (stop.cause == STOP_NONE) {
-        collect_some(vm);
         return call->status;
     }
     if (stop.cause != STOP_BUDGET) {

@@ -73,8 +73,10 @@ void library_host_start(struct script_host *host, struct ev_loop *loop) {
         runtime->loop = loop;
     }
     for (struct vm *vm = host->states; vm != NULL; vm = vm->next) {
-        vm->library.stage = ALACRITY_LIVE;
-        timers_start(vm);
+        if (!vm->resting) { /* a shadow's may: it begins when the builder gives it back */
+            vm->library.stage = ALACRITY_LIVE;
+            timers_start(vm);
+        }
     }
 }
 
@@ -83,6 +85,7 @@ void library_host_stop(struct script_host *host) {
     for (struct vm *vm = host->states; vm != NULL; vm = vm->next) {
         timers_stop(vm);
     }
+    host->owner_loop = NULL;
 }
 
 void library_host_retire(struct script_host *host) {

@@ -380,6 +380,13 @@ void policy_stop_again(struct vm *vm) {
     }
 }
 
+void policy_count_trouble(const struct policy *policy, bool stopped) {
+    const struct script_host *host = policy->script->vm->host;
+    struct pool_row *row = arena_pool_row(host->arena, policy->view->facts, host->owner);
+    counter_add(stopped ? &row->policy_overruns : &row->policy_errors, 1);
+    counter_add(&row->troubles, 1);
+}
+
 bool policy_rebuild(struct vm *vm, struct messages *messages) {
     for (struct policy *policy = vm->host->policies; policy != NULL; policy = policy->next) {
         if (policy->script->vm == vm && !construct(policy, NULL, messages)) {

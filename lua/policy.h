@@ -25,6 +25,10 @@ void policy_stop(struct policy *policy);
 /* Owner. A state was made anew, and in it such as had been stopped. */
 void policy_stop_again(struct vm *vm);
 
+/* Worker. What it does later (timers.c) failed, or had to be stopped: its pool counts that as it
+ * counts what goes wrong in a pick. */
+void policy_count_trouble(const struct policy *policy, bool stopped);
+
 /* Builder. The policies of a state that was made anew. False: messages. */
 bool policy_rebuild(struct vm *vm, struct messages *messages) __attribute__((warn_unused_result));
 

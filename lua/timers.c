@@ -16,6 +16,7 @@
 
 #include "base/log.h"
 #include "lua/guard.h"
+#include "lua/policy.h"
 #include "lua/rebuild.h"
 #include "lua/run.h"
 
@@ -48,6 +49,7 @@ static void arm(struct timer *timer) {
     if (runtime != NULL && runtime->loop != NULL) {
         runtime->machine->timer_start(runtime, &timer->watcher, timer->seconds);
     } else if (host->owner_loop != NULL) {
+        ev_now_update(host->owner_loop); /* the function has run since this turn began */
         ev_timer_set(&timer->watcher, timer->seconds, 0);
         ev_timer_start(host->owner_loop, &timer->watcher);
     }
@@ -94,12 +96,16 @@ static void go_on(struct timer *timer) {
 static void call(struct timer *timer) {
     struct vm *vm = timer->vm;
     struct script *script = timer->acting.script;
+    const struct policy *policy = timer->acting.owner;
     vm->acting = timer->acting;
     timer->called = true;
     script->calls++;
     guard_push_handler(vm, vm->lua);
     lua_rawgeti(vm->lua, LUA_REGISTRYINDEX, timer->function_ref);
     int status = guard_callback(vm, vm->lua, lua_gettop(vm->lua) - 1, 0, 0);
+    if (status != 0) {
+        policy_count_trouble(policy, status == GUARD_STOPPED);
+    }
     if (status == GUARD_STOPPED) {
         rebuild_begin(script, "timer", false); /* ends this timer, and others of the state */
         return;
@@ -209,7 +215,7 @@ static struct timer *timer_new(struct vm *vm, double seconds, int function_ref, 
     timer->repeats = repeats;
     ev_init(&timer->watcher, on_due);
     list_append(&vm->timers, &timer->node);
-    if (vm->host->started && !vm->resting) { /* else timers_start does */
+    if (!vm->resting && vm->host->started) { /* else timers_start does */
         arm(timer);
     }
     return timer;
@@ -218,7 +224,8 @@ static struct timer *timer_new(struct vm *vm, double seconds, int function_ref, 
 int timers_open(lua_State *lua) {
     struct vm *vm = lua_touserdata(lua, lua_upvalueindex(1));
     const char *fault = fault_of(lua, vm);
-    if (fault == NULL && vm->library.stage == ALACRITY_TRIAL) {
+    bool asleep = vm->library.stage == ALACRITY_LIVE && vm->host->owner_loop == NULL;
+    if (fault == NULL && (vm->library.stage == ALACRITY_TRIAL || asleep)) {
         lua_pushnumber(lua, 0); /* nothing comes of it */
         return 1;
     }

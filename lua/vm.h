@@ -89,7 +89,7 @@ struct script_host {
     const struct script_post *post; /* to the builder and back; NULL: nothing is rebuilt */
     uint32_t owner;                 /* whose it is: a worker's index, or ARENA_CONTROL_ROW */
     struct ev_loop *loop;           /* control's; NULL for workers */
-    struct ev_loop *owner_loop;     /* of whose it is, once it is in use; NULL: none turns */
+    struct ev_loop *owner_loop;     /* of whose it is, while it is in use; NULL: none turns */
     double (*now)(void);            /* what alacrity.now() answers, in seconds */
     bool is_virtual;                /* `now` is made up */
     bool started;                   /* in use; the owner's */

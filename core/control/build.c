@@ -312,7 +312,8 @@ static bool add_listener(struct builder *builder, struct worker_plan *plan, uint
     return listener->route != NULL;
 }
 
-/* The plan of one worker. A worker that is not wanted any more gets an empty one. */
+/* The plan of one worker. One that is not wanted any more gets no listeners, but policies, which
+ * are told how its sessions end. */
 static struct worker_plan *make_worker_plan(struct builder *builder,
                                             const struct control_plan *control_plan,
                                             uint32_t worker, const struct carry_set *carries,
@@ -326,9 +327,7 @@ static struct worker_plan *make_worker_plan(struct builder *builder,
     plan->snapshot = snapshot_hold(snapshot);
     plan->tags = control_plan->tags;
     tags_hold(&builder->tags, plan->tags);
-    if (worker >= snapshot->workers) {
-        return plan;
-    }
+    plan->serves = worker < snapshot->workers;
     plan->pools = calloc(snapshot->pool_count + 1, sizeof(*plan->pools));
     plan->hearing = calloc(snapshot->pool_count + 1, sizeof(struct worker_pool *));
     plan->listeners = calloc(snapshot->listener_count + 1, sizeof(*plan->listeners));
@@ -347,7 +346,7 @@ static struct worker_plan *make_worker_plan(struct builder *builder,
         }
     }
     bool pools_ok = ok;
-    for (uint32_t i = 0; pools_ok && i < control_plan->listener_count; i++) {
+    for (uint32_t i = 0; pools_ok && plan->serves && i < control_plan->listener_count; i++) {
         if (listener_relays(control_plan->listeners[i].config)) {
             ok = add_listener(builder, plan, worker, &control_plan->listeners[i], messages) && ok;
         }

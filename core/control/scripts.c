@@ -422,7 +422,7 @@ static bool find_target(struct job *job, char *error, size_t error_bytes) {
         if (strcmp(plan->pools[i].config->name, job->wish->pool) == 0) {
             job->pool_index = i;
             job->control_pool = &plan->pools[i];
-            job->worker_count = plan->snapshot->workers;
+            job->worker_count = control->worker_count;
             job->pool = find(job->scripts, job->wish->pool);
         }
     }

@@ -68,7 +68,7 @@ struct pool_row {
     counter sessions_total, bytes_in, bytes_out;
     counter retries;               /* further picks after a failed dial */
     counter picks;                 /* times the policy was asked */
-    counter policy_errors;         /* it raised an error */
+    counter policy_errors;         /* it raised an error, also in on_close or a timer */
     counter policy_bad_answers;    /* it answered something that is not an eligible backend */
     counter policy_nil;            /* it answered nil */
     counter fallbacks;             /* sessions the fallback answered for any of these */

@@ -65,12 +65,12 @@ static struct slot *pick(struct session *session) {
     char client[ALACRITY_ADDRESS_BYTES];
     struct alacrity_ctx_private ctx = session_ctx(session, client);
     ctx.view.attempt = dial->attempts + 1;
-    session->asked = true;
     struct slot *slot = NULL;
     enum pick_answer answer = shadow_is_due(pool, dial)
                                   ? ask_both(session, &ctx, &slot)
                                   : scripting->policy_pick(pool->current.policy, &ctx, &slot);
     if (answer != PICK_RESTING && answer != PICK_OUT) {
+        session->asked = true;
         counter_add(&row->picks, 1);
     }
     /* A session that waits since before a reload asks the policy of then. What that one does is not

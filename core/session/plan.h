@@ -49,6 +49,7 @@ struct worker_plan {
     struct snapshot *snapshot; /* one reference */
     uint32_t tags;             /* bits of the tags it speaks of; the builder's */
     struct script_host *host;
+    bool serves;         /* false: the worker is not wanted any more; its sessions go on */
     uint32_t references; /* sessions routed or dialling, +1 while current; the worker's own */
     uint32_t pool_count, listener_count;
     struct worker_pool *pools;

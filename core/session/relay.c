@@ -2,8 +2,9 @@
  * direction. Runs on the session's worker.
  *
  * Small traffic goes through the plane's scratch buffer and is written at once, so an idle session
- * owns no buffer. What the receiver cannot take now is kept as its `pending` bytes (at most one
- * scratch buffer a direction) and the sender is not read until they are out: backpressure.
+ * owns no buffer; a side that fills the scratch buffer is spliced from (bulk.c). What the receiver
+ * cannot take now is kept as its `pending` bytes (at most one scratch buffer a direction) and the
+ * sender is not read until they are out: backpressure.
  *
  * Ends are carried across: an end of stream becomes a shutdown of the other side's sending half, a
  * reset becomes a reset. When writing to a side fails ("broken"), what it sent before is still
@@ -22,7 +23,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-#include "session/session.h"
+#include "session/bulk.h"
 
 #define READS_PER_TURN 4 /* of one direction before other sessions get their turn */
 
@@ -39,10 +40,10 @@ static enum session_reason reset_reason(const struct side *side) {
  */
 static void watch(struct side *side) {
     int events = 0;
-    if (!side->read_closed && side->peer->pending == NULL) {
+    if (!side->read_closed && !side_has_pending(side->peer)) {
         events |= EV_READ;
     }
-    if (side->pending != NULL) {
+    if (side_has_pending(side)) {
         events |= EV_WRITE;
     }
     struct ev_loop *loop = side->session->plane->loop;
@@ -80,6 +81,7 @@ static void set_broken(struct side *side) {
     side->broken = true;
     free(side->pending);
     side->pending = NULL;
+    bulk_drop(side);
 }
 
 /* Nothing comes from the side any more, and nothing reaches it. Its peer is reset as soon as it has
@@ -171,8 +173,31 @@ static bool deliver(struct side *to, const char *bytes, size_t length) {
     return true;
 }
 
+/* The kernel does not splice to `to`: what is in its pipe is copied. False: session closed. */
+static bool unload(struct side *to) {
+    to->session->copies = true;
+    if (!bulk_unload(to)) {
+        session_close(to->session, REASON_OUT_OF_MEMORY);
+        return false;
+    }
+    return true;
+}
+
+/* Writes from the side's pipe. False: session closed. */
+static bool flush_pipe(struct side *to) {
+    ssize_t sent = bulk_write(to);
+    if (sent < 0) {
+        return bulk_is_refused(errno) ? unload(to) : sending_failed(to, errno);
+    }
+    to->session->last_activity = to->session->plane->now;
+    return true;
+}
+
 /* False: session closed. */
 static bool flush(struct side *to) {
+    if (to->pipe != NULL) {
+        return flush_pipe(to);
+    }
     size_t left = to->pending_end - to->pending_start;
     ssize_t sent = send(to->io.fd, to->pending + to->pending_start, left, MSG_NOSIGNAL);
     if (sent < 0) {
@@ -199,20 +224,55 @@ static bool reading_failed(struct side *from) {
     return side_died(from);
 }
 
+/* The end of the stream was read. False: session closed. */
+static bool ended(struct side *from) {
+    from->session->last_activity = from->session->plane->now;
+    from->read_closed = true;
+    return pass_end_on(from);
+}
+
+/* Moves what `from` has to its peer by splice, once: it may be much. `*copy`: it has to be copied
+ * instead. False: session closed. */
+static bool pump_bulk(struct side *from, bool *copy) {
+    struct session *session = from->session;
+    ssize_t moved = bulk_read(from);
+    if (moved < 0) {
+        if (errno == EAGAIN || errno == EINTR) {
+            return true;
+        }
+        session->copies = session->copies || bulk_is_refused(errno);
+        *copy = session->copies || errno == EMFILE || errno == ENOMEM;
+        return *copy || reading_failed(from);
+    }
+    if (moved == 0) {
+        return ended(from);
+    }
+    from->streams = (size_t)moved >= session->plane->bulk_least_bytes;
+    count_bytes(from, (size_t)moved);
+    return flush_pipe(from->peer);
+}
+
 /* Moves what `from` has to its peer. False: session closed. */
 static bool relay_pump(struct side *from) {
     struct session *session = from->session;
     struct side *to = from->peer;
     char *scratch = session->plane->scratch;
+    if (from->streams && !session->copies && !to->broken) {
+        bool copy = false;
+        if (!pump_bulk(from, &copy)) {
+            return false;
+        }
+        if (!copy) {
+            return true;
+        }
+    }
     for (int i = 0; i < READS_PER_TURN; i++) {
         ssize_t received = recv(from->io.fd, scratch, RELAY_SCRATCH_BYTES, 0);
         if (received < 0) {
             return errno == EAGAIN || errno == EINTR ? true : reading_failed(from);
         }
         if (received == 0) {
-            session->last_activity = session->plane->now;
-            from->read_closed = true;
-            return pass_end_on(from);
+            return ended(from);
         }
         count_bytes(from, (size_t)received);
         if (to->broken) {
@@ -222,7 +282,8 @@ static bool relay_pump(struct side *from) {
         if (!deliver(to, scratch, (size_t)received)) {
             return false;
         }
-        if (to->pending != NULL || received < (ssize_t)RELAY_SCRATCH_BYTES) {
+        from->streams = received == (ssize_t)RELAY_SCRATCH_BYTES;
+        if (to->pending != NULL || !from->streams) {
             return true; /* the receiver is full, or the sender probably empty */
         }
     }
@@ -236,10 +297,10 @@ static void relay_on_ready(struct ev_loop *loop, struct ev_io *io, int events) {
         session_close(side->session, REASON_OUT_OF_MEMORY);
         return;
     }
-    if ((events & EV_WRITE) != 0 && side->pending != NULL && !flush(side)) {
+    if ((events & EV_WRITE) != 0 && side_has_pending(side) && !flush(side)) {
         return;
     }
-    if ((events & EV_READ) != 0 && !side->read_closed && side->peer->pending == NULL &&
+    if ((events & EV_READ) != 0 && !side->read_closed && !side_has_pending(side->peer) &&
         !relay_pump(side)) {
         return;
     }

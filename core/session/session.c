@@ -34,6 +34,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "session/bulk.h"
 
 #define LOOK_SECONDS 1.0 /* between two calls of relay_look */
 
@@ -95,6 +96,7 @@ bool plane_open(struct data_plane *plane, struct ev_loop *loop, struct arena *ar
     plane->loop = loop;
     plane->arena = arena;
     plane->worker = worker;
+    plane->bulk_least_bytes = BULK_LEAST_BYTES;
     plane->scratch = malloc(RELAY_SCRATCH_BYTES);
     if (plane->scratch == NULL) {
         return false;
@@ -137,6 +139,7 @@ void plane_close(struct data_plane *plane) {
     ev_check_stop(plane->loop, &plane->begin_turn);
     slab_destroy(&plane->session_slab);
     slab_destroy(&plane->dial_slab);
+    bulk_close(plane);
     free(plane->scratch);
     if (plane->reserve_descriptor >= 0) {
         close(plane->reserve_descriptor);
@@ -145,9 +148,7 @@ void plane_close(struct data_plane *plane) {
 
 /* Calls it with every host of the plan. */
 static void each_host(const struct worker_plan *plan, void (*call)(struct script_host *host)) {
-    if (plan->host != NULL) {
-        call(plan->host);
-    }
+    call(plan->host);
     for (uint32_t i = 0; i < plan->pool_count; i++) {
         const struct worker_pool *pool = &plan->pools[i];
         struct script_host *const hosts[] = {pool->current.host, pool->shadow.host};
@@ -437,6 +438,7 @@ static void log_end(const struct session *session, enum session_reason reason) {
 static void side_close(struct side *side, bool reset) {
     free(side->pending);
     side->pending = NULL;
+    bulk_drop(side);
     if (side->io.fd < 0) {
         return;
     }
@@ -465,8 +467,8 @@ static bool cuts_streams(const struct session *session, enum session_reason reas
         if (session->state != SESSION_RELAYING) {
             return false; /* what a route peeked at may be pending */
         }
-        return session->client.pending != NULL || session->client.broken ||
-               session->backend.pending != NULL || session->backend.broken;
+        return side_has_pending(&session->client) || session->client.broken ||
+               side_has_pending(&session->backend) || session->backend.broken;
     }
 }
 

@@ -45,7 +45,10 @@ struct data_plane {
     struct slab session_slab, dial_slab;
     struct list farewells; /* refused connections being closed in order */
     uint32_t farewell_count;
-    char *scratch; /* RELAY_SCRATCH_BYTES, shared by all sessions between two calls */
+    struct bulk_pipe *free_pipes; /* bulk.c */
+    uint32_t pipe_count;
+    size_t bulk_least_bytes; /* a move of fewer is the last that is spliced */
+    char *scratch;           /* RELAY_SCRATCH_BYTES, shared by all sessions between two calls */
     uint64_t next_session;
 
     /* Set by the worker. */
@@ -61,8 +64,11 @@ struct side {
     struct session *session;
     char *pending; /* bytes still to be written to this side; NULL = none */
     uint32_t pending_start, pending_end;
-    bool read_closed; /* its end of stream was read */
-    bool broken;      /* writing to it failed: what it sent before is still delivered */
+    uint32_t piped;         /* bytes in `pipe` */
+    struct bulk_pipe *pipe; /* with bytes still to be written to this side, too; NULL = none */
+    bool streams;           /* it sends a lot: its bytes are spliced */
+    bool read_closed;       /* its end of stream was read */
+    bool broken;            /* writing to it failed: what it sent before is still delivered */
     bool cut; /* it was reset before its end of stream: what comes looks like one, is none */
     uint64_t received_bytes;
 };
@@ -98,6 +104,7 @@ struct session {
     uint8_t attempts;             /* dials it took */
     bool logged;                  /* one log line at its end */
     bool capped;                  /* counted in listener->active */
+    bool copies;                  /* nothing is spliced: the kernel would not */
     bool asked;                   /* a policy was, and may want to hear of its end */
     uint8_t client_family;
     uint16_t client_port;
@@ -162,6 +169,10 @@ void farewell_end_all(struct data_plane *plane);
 
 /* relay.c */
 #define RELAY_SCRATCH_BYTES 65536u
+/* Are there bytes for the side that it has not taken yet? */
+static inline bool side_has_pending(const struct side *side) {
+    return side->pending != NULL || side->pipe != NULL;
+}
 void relay_start(struct session *session); /* the backend is connected */
 /* Has one side ended its stream? Then relay_look wants to be called about every second: it notices
  * a reset of that side, which nothing else would. False: session closed. */

@@ -375,3 +375,22 @@ def test_socket_is_the_guard(balancer):
     with dial(balancer.socket) as connection:
         connection.sendall(b"console now\n")
         assert b"wrong number of words" in read_all(connection)
+
+
+def piped(balancer, text):
+    return subprocess.run([BINARY, "console", "--socket", str(balancer.socket)], input=text, text=True,
+                          capture_output=True, timeout=LIMIT)
+
+
+@pytest.mark.parametrize("word", ["exit", "quit  "])
+def test_a_word_ends_it(word):
+    with Alacrity(web_over([Server(serve_name, "a")], free_port())) as balancer:
+        done = piped(balancer, f"1 + 1\n{word}\n3\n")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "2\n", "")
+
+
+def test_it_helps_and_knows_keys_it_does_not_understand():
+    with Alacrity(web_over([Server(serve_name, "a")], free_port())) as balancer:
+        done = piped(balancer, "help\n\033[A\nhelp = 5\nhelp + 1\n")
+        assert "everything the stats page shows" in done.stdout and done.stdout.endswith("6\n")
+        assert "rlwrap" in done.stderr and done.returncode == 1

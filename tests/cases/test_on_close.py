@@ -1,11 +1,11 @@
 """on_close: policies hear how sessions ended; what a session keeps reaches its log line."""
 import collections
 import json
-import socket
+import time
 
 import pytest
 
-from support import (QUESTION, Alacrity, Server, ServerProcess, ask, dead_address, dial, eventually,
+from support import (QUESTION, SANITIZED, Alacrity, Server, ServerProcess, ask, dead_address, dial, eventually,
                      free_port, read_all, reset, serve_name, web_over)
 
 HEAD = """
@@ -49,13 +49,12 @@ def config(servers, port, **pool):
     return made
 
 
+def address_of(made):
+    return int(made["listeners"]["tell"]["bind"].rpartition(":")[2])
+
+
 def told(made, key):
-    host, port = made["listeners"]["tell"]["bind"].split(":")
-    with socket.create_connection((host, int(port))) as connection:
-        connection.sendall(f"GET /{key.replace(' ', '%20')} HTTP/1.0\r\n\r\n".encode())
-        answer = b""
-        while part := connection.recv(4096):
-            answer += part
+    answer = ask(address_of(made), f"GET /{key.replace(' ', '%20')} HTTP/1.0\r\n\r\n".encode())
     return float(answer.split(b"\r\n\r\n")[1])
 
 
@@ -113,6 +112,34 @@ def test_the_version_then_current_is_told(how):
         assert told(made, "v1 done a") == 0
 
 
+def test_a_worker_that_is_not_wanted_any_more_still_tells():
+    """Its sessions go on, and end as any others, also after a swap; it does nothing else."""
+    servers, port = [Server(serve_name, "a")], free_port()
+    made = config(servers, port)
+    ticking = COUNTING % "v2" + "}, alacrity.every(0.02, function() ends:incr('ticks', 1, 0) end), {"
+    scripts = {"mine.lua": script(COUNTING % "v1"), "tell.lua": TELL, "next.lua": script(ticking)}
+    with Alacrity({**made, "workers": 3}, scripts=scripts) as balancer:
+        before = [dial(port) for _ in range(40)]
+        eventually(lambda: balancer.backend("a")["active"] == 40)
+        shares = [worker["sessions"] for worker in balancer.stats()["workers"]]
+        assert len(shares) == 3 and all(shares), "each has some"
+        balancer.reload({**made, "workers": 1})
+        for connection in before[:20]:
+            assert ask_on(connection) == b"a\n"
+        eventually(lambda: told(made, "v1 done a") == 20)
+        balancer.admin("script", "swap", "app", balancer.folder / "next.lua")
+        for connection in before[20:]:
+            assert ask_on(connection) == b"a\n"
+        eventually(lambda: told(made, "v2 done a") == 20)
+        ticks, began = told(made, "ticks"), time.monotonic()
+        eventually(lambda: told(made, "ticks") >= ticks + 20)
+        assert told(made, "ticks") - ticks <= (time.monotonic() - began) / 0.02 + 2, "one worker's"
+        balancer.reload({**made, "workers": 3})
+        for _ in range(20):
+            assert ask(port) == b"a\n"
+        eventually(lambda: told(made, "v1 done a") == 40)
+
+
 def test_an_error_in_it_harms_no_session_and_is_counted():
     servers, port = [Server(serve_name, "a")], free_port()
     text = script("pick = function(s, c, pool) return pool[1] end,\n"
@@ -152,6 +179,43 @@ def test_one_that_does_not_come_back_is_stopped():
         pool = balancer.at_rest()["pools"]["app"]
         assert pool["policy_overruns_total"] >= 1
         balancer.wait_line(r'"hook":"on_close"')
+
+
+def put(made, key, value):
+    """Has the service of GATE set a number, or take it away."""
+    ask(address_of(made), f"GET /{key}={value} HTTP/1.0\r\n\r\n".encode())
+
+
+GATE = TELL.replace("serve = function(self, request)", """serve = function(self, request)
+    local key, value = request.path:match("^/(.+)=(.*)$")
+    if value == "" then ends:delete(key) elseif value then ends:set(key, tonumber(value)) end""")
+
+
+@pytest.mark.skipif(SANITIZED == "tsan", reason="nothing can be stopped under ThreadSanitizer")
+def test_who_was_never_asked_about_is_not_told():
+    """Sessions that came while the state was made anew, and got their backend from the fallback."""
+    servers, port = [Server(serve_name, "a")], free_port()
+    text = script("""
+      pick = function(self, ctx, pool)
+        ends:incr("asked", 1, 0)
+        while ends:get("run") do end
+        return pool[1]
+      end,
+      on_close = function(self, closed) ends:incr("told", 1, 0) end,""").replace(
+          "new = function()", "new = function() while ends:get('hold') do end")
+    made = {**config(servers, port), "workers": 1, "lua": {"overruns": 0, "budget": "20s"}}
+    with Alacrity(made, scripts={"mine.lua": text, "tell.lua": GATE}) as balancer:
+        put(made, "hold", 1)
+        put(made, "run", 1)
+        before = [dial(port) for _ in range(8)]
+        eventually(lambda: balancer.pool()["policy_resting_total"] == 7)
+        put(made, "run", "")
+        put(made, "hold", "")
+        eventually(lambda: ask(port) == b"a\n" and told(made, "told") > 0, "it is asked again")
+        assert [ask_on(connection) for connection in before] == [b"a\n"] * 8
+        balancer.at_rest()
+        # The one in whose pick it was stopped is told, those after it are not.
+        assert told(made, "told") == balancer.pool()["picks_total"]
 
 
 def test_what_a_session_keeps_is_seen_by_later_picks_and_in_the_log():

@@ -1,5 +1,6 @@
 """alacrity.every, after and spawn in the running balancer: they begin when their version is live,
 end with it, and what goes wrong in them hurts nobody."""
+import threading
 import time
 
 import pytest
@@ -20,7 +21,7 @@ return { api = 1, kind = "policy", name = "timed", new = function(cfg)
   return self
 end }
 """
-# Path = what is read, or with `=` what is written.
+# Path = what is read, or with `=` what is written; `forget KEY` takes it away.
 TABLE = """
 local alacrity, net = require "alacrity", require "alacrity.net"
 local t = alacrity.shared("t")
@@ -28,7 +29,8 @@ return { api = 1, kind = "service", name = "table", new = function(cfg)
   %s
   return { serve = function(self, request)
     local key, value = request.path:match("^/([^=]*)=?(.*)$")
-    if value ~= "" then t:set(key, tonumber(value) or value) end
+    local gone = key:match("^forget%%%%20(.*)$")
+    if gone then t:delete(gone) elseif value ~= "" then t:set(key, tonumber(value) or value) end
     return 200, "text/plain", tostring(t:get(key))
   end }
 end }
@@ -55,7 +57,7 @@ class Table:
         self.balancer.__exit__(*what)
 
     def read(self, key):
-        return ask(self.own, f"GET /{key} HTTP/1.0\r\n\r\n".encode()).partition(
+        return ask(self.own, f"GET /{key.replace(' ', '%20')} HTTP/1.0\r\n\r\n".encode()).partition(
             b"\r\n\r\n")[2].decode()
 
     def number(self, key):
@@ -143,7 +145,31 @@ def test_they_come_and_go_with_versions_of_a_policy():
         only("one", "two", "three")
 
 
-def test_an_error_in_a_timer_is_told_and_nothing_else_happens():
+@pytest.mark.skipif(SANITIZED == "tsan", reason="nothing can be stopped under ThreadSanitizer")
+def test_a_shadow_that_is_promoted_while_it_is_made_anew():
+    """Its timers are the builder's until the new state is there, and begin then."""
+    with Table(ticking("one"), workers=1, lua={"overruns": 0, "budget": "20s"}) as table:
+        balancer = table.balancer
+        balancer.put("two.lua", POLICY % (
+            'alacrity.every(0.02, function() t:incr("two") end) while t:get("hold") do end',
+            "while t:get('run') do end"))
+        balancer.admin("script", "shadow", "app", str(balancer.folder / "two.lua"), plain=True)
+        table.read("hold=1")
+        table.read("run=1")
+        assert ask(table.port) == b"a\n"
+        balancer.wait_line("pick of .*two.lua: it was stopped")
+        promote = threading.Thread(target=balancer.admin, args=("script", "promote", "app"))
+        promote.start()  # it is answered when the builder has time for it
+        eventually(lambda: ask(table.port) and balancer.pool()["policy_resting_total"] >= 5)
+        assert table.number("two") == 0
+        table.read("forget hold")
+        table.read("forget run")
+        promote.join()
+        eventually(lambda: table.number("two") >= 6)
+        assert {ask(table.port) for _ in range(10)} == {b"a\n"}
+
+
+def test_an_error_in_a_timer_is_told_and_counted_and_harms_no_session():
     policy = POLICY % ('alacrity.every(0.02, function() t:incr("n") error("a telling word") end)',
                        "")
     with Table(policy) as table:
@@ -152,7 +178,20 @@ def test_an_error_in_a_timer_is_told_and_nothing_else_happens():
         before = table.number("n")
         eventually(lambda: table.number("n") > before + 5, "it goes on")
         assert {ask(table.port) for _ in range(20)} == {b"a\n"}
-        assert table.balancer.at_rest()["pools"]["app"]["policy_errors_total"] == 0
+        pool = table.balancer.at_rest()["pools"]["app"]
+        assert pool["policy_errors_total"] >= 5 and pool["fallbacks_total"] == 0
+
+
+def test_a_version_whose_timers_fail_is_taken_back():
+    """Though no session came."""
+    with Table(ticking("one")) as table:
+        balancer = table.balancer
+        balancer.put("two.lua", POLICY % ('alacrity.every(0.02, function() error("no") end)', ""))
+        balancer.admin("script", "swap", "app", str(balancer.folder / "two.lua"), plain=True)
+        balancer.wait_line('"event":"rollback"')
+        balancer.wait_line("back to version 1")
+        before = table.number("one")
+        eventually(lambda: table.number("one") > before + 5)
 
 
 @pytest.mark.skipif(SANITIZED == "tsan", reason="nothing can be stopped under ThreadSanitizer")
@@ -169,7 +208,8 @@ def test_a_runaway_on_a_worker_is_stopped_and_in_the_end_taken_out():
         # Each new state ticks again, and is stopped again: three times, then it is out.
         balancer.wait_line("timer of ./timed.lua: it was stopped.*stopped too often")
         assert {ask(table.port) for _ in range(20)} <= {b"a\n", b"b\n"}, "the fallback serves"
-        assert balancer.at_rest()["pools"]["app"]["policy_out_total"] == 20
+        pool = balancer.at_rest()["pools"]["app"]
+        assert pool["policy_out_total"] == 20 and pool["policy_overruns_total"] == 3
         settled(lambda: table.number("n"))
         assert balancer.get("/livez")[0] == 200
 

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -24,6 +25,7 @@ static struct listener_facts *listener;
 static struct pool_facts *pool;
 static struct slot *slot;
 static int client, backend; /* the outer ends; -1 = closed by the test */
+static bool splices;        /* every byte goes through a pipe; else none */
 
 static void plan_unused(struct data_plane *p, struct worker_plan *unused) {
     (void)p;
@@ -76,6 +78,8 @@ static struct session *open_session_over(void (*pair)(int *outer, int *inner), u
     atomic_fetch_add(&slot->script.view.active, 1);
     session->idle_ms = idle_ms;
     session->session_ms = session_ms;
+    session->copies = !splices;
+    session->client.streams = session->backend.streams = splices;
     relay_start(session);
     return session;
 }
@@ -98,6 +102,7 @@ static void setup(void) {
     plan.snapshot = &snapshot;
     ck_assert(plane_open(&plane, loop, arena, 0));
     plane.on_plan_unused = plan_unused;
+    plane.bulk_least_bytes = 1;
     pool = arena_take_pool(arena, "app");
     slot = arena_take_slot(arena, pool, "a", "127.0.0.1:1", &changed);
     listener = arena_take_listener(arena, "web");
@@ -112,6 +117,27 @@ static void teardown(void) {
     }
     if (backend >= 0) {
         close(backend);
+    }
+}
+
+static inline void setup_splicing(void) {
+    splices = true;
+    signal(SIGPIPE, SIG_IGN); /* as the process does: splice() has no MSG_NOSIGNAL */
+    setup();
+}
+
+/* Every test twice: with all bytes copied, and with all bytes spliced. */
+static inline void add_both_ways(Suite *suite, void (*add)(TCase *cases)) {
+    static const struct {
+        const char *name;
+        void (*setup)(void);
+    } ways[] = {{"copying", setup}, {"splicing", setup_splicing}};
+    for (int i = 0; i < 2; i++) {
+        TCase *cases = tcase_create(ways[i].name);
+        tcase_set_timeout(cases, 30);
+        tcase_add_checked_fixture(cases, ways[i].setup, teardown);
+        add(cases);
+        suite_add_tcase(suite, cases);
     }
 }
 

@@ -60,6 +60,43 @@ START_TEST(memory_that_was_collected_is_booked) {
 }
 END_TEST
 
+static void *collect_without_memory(void *argument) {
+    struct vm *vm = argument;
+    int status = 0;
+    vm->memory.cap_bytes = vm->memory.mapped_bytes + (512u << 10);
+    for (int i = 0; i < 500000 && status == 0; i++) {
+        status = guard_cfunction(vm, nothing, NULL);
+    }
+    if (vm->lost) { /* where scripts are watched, the state is given up */
+        ck_assert_int_eq(status, GUARD_STOPPED);
+        ck_assert_int_eq(vm->stop.cause, STOP_MEMORY);
+    } else { /* the calls go on, until there is no memory for them either */
+        ck_assert(status == 0 || status == LUA_ERRMEM);
+        ck_assert_int_eq(lua_gettop(vm->lua), status == 0 ? 0 : 1);
+    }
+    return NULL;
+}
+
+/* Once most strings are gone, the table of them is moved to a smaller place: when the state may
+ * have no more memory, and no free piece is so large, that cannot be. It ends no process. */
+START_TEST(a_collection_that_finds_no_memory_harms_nobody) {
+    struct vm *vm = state_of("local kept = {}\n"
+                             "for i = 1, 2e5 do kept[i] = 'a string of some length, ' .. i end\n"
+                             "for i = 1, 2e5 do if i % 4 ~= 0 then kept[i] = false end end\n"
+                             "return {api = 1, kind = 'policy', name = 'mine',\n"
+                             "new = function() return {kept = kept, pick = function() end} end}");
+    bool watched = _i == 1;
+    pthread_t thread;
+    if (watched) {
+        ck_assert_int_eq(watchdog_thread_start(&thread, collect_without_memory, vm), 0);
+        ck_assert_int_eq(pthread_join(thread, NULL), 0);
+    } else {
+        collect_without_memory(vm);
+    }
+    ck_assert(!watchdog_is_proven() || vm->lost == watched);
+}
+END_TEST
+
 int main(void) {
     char reason[256];
     if (!watchdog_open(reason, sizeof(reason))) {
@@ -71,6 +108,7 @@ int main(void) {
     tcase_add_checked_fixture(cases, setup, teardown);
     tcase_add_test(cases, entering_a_state_again_and_again_does_not_fill_it);
     tcase_add_test(cases, memory_that_was_collected_is_booked);
+    tcase_add_loop_test(cases, a_collection_that_finds_no_memory_harms_nobody, 0, 2);
     suite_add_tcase(suite, cases);
     return run_suite(suite);
 }

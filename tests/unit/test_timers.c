@@ -120,15 +120,23 @@ static void retire_host(void) {
     scripting->host_retire(f.host);
 }
 
+/* As in a simulation, and on a worker that is not wanted any more. */
+static void start_without_a_loop(void) {
+    scripting->host_stop(f.host);
+    scripting->host_start(f.host, NULL);
+}
+
 START_TEST(they_end_with_their_host) {
-    static void (*const ends[])(void) = {stop_host, retire_host};
+    static void (*const ends[])(void) = {stop_host, retire_host, start_without_a_loop};
     struct policy *policy = good_policy("alacrity.every(0.01, function() t:incr('n') end)",
                                         "alacrity.every(0.01, function() t:incr('late') end)");
     start();
     await(value("n") >= 2);
     ends[_i]();
     double n = value("n");
-    ck_assert_int_eq(pick(policy), PICK_BACKEND); /* a session that began before may still ask */
+    for (int i = 0; i < 100; i++) { /* sessions that began before may still ask */
+        ck_assert_int_eq(pick(policy), PICK_BACKEND);
+    }
     pass(0.1);
     ck_assert(value("n") == n && value("late") == 0);
 }
@@ -208,6 +216,22 @@ START_TEST(each_instance_has_its_own_bound) {
 }
 END_TEST
 
+/* The pause is counted from the end of the turn, however long that ran. */
+static const char pausing[] =
+    "local ended least = nil\n"
+    "alacrity.every(0.05, function() local began = alacrity.now()\n"
+    "if ended then least = math.min(least or 1, began - ended) t:set('least', least) end\n"
+    "while alacrity.now() - began < 0.06 do end\n"
+    "t:incr('turns') ended = alacrity.now() end)";
+
+START_TEST(a_turn_that_runs_for_long_does_not_shorten_the_pause) {
+    good_policy(pausing, "");
+    start();
+    await(value("turns") >= 5);
+    ck_assert_double_ge(value("least"), 0.049);
+}
+END_TEST
+
 /* ---- a state that is lost ---- */
 
 static bool keep_mail;
@@ -267,6 +291,41 @@ START_TEST(a_state_that_comes_back_too_late_begins_nothing) {
 }
 END_TEST
 
+/* A shadow may be promoted while the builder has its state: its timers are not touched before. */
+START_TEST(a_host_that_begins_while_a_state_is_made_anew_waits_for_it) {
+    f.host->post = &way;
+    keep_mail = true;
+    struct policy *policy = good_policy("alacrity.every(0.01, function() t:incr('n') end)", "");
+    lose(f.host->scripts);
+    start();
+    pass(0.05);
+    ck_assert(value("n") == 0);
+    ck_assert_int_eq(pick(policy), PICK_RESTING);
+    kept->at_owner(kept);
+    await(value("n") >= 2);
+    ck_assert_int_eq(pick(policy), PICK_BACKEND);
+}
+END_TEST
+
+/* ... and there is nothing to touch when it could not be made. */
+START_TEST(a_host_that_begins_without_a_state_serves_nobody) {
+    f.host->post = &way;
+    keep_mail = false;
+    struct policy *policy = good_policy("alacrity.every(0.01, function() t:incr('n') end)\n"
+                                        "if t:get('broken') then error('not again') end",
+                                        "t:set('broken', true)");
+    start();
+    ck_assert_int_eq(pick(policy), PICK_BACKEND);
+    scripting->host_stop(f.host);
+    lose(f.host->scripts);
+    double n = value("n");
+    start();
+    pass(0.05);
+    ck_assert(value("n") == n);
+    ck_assert_int_eq(pick(policy), PICK_OUT);
+}
+END_TEST
+
 /* ---- on control ---- */
 
 static struct check *check_with(const char *in_new, const char *in_check) {
@@ -291,6 +350,14 @@ START_TEST(on_control_they_may_wait) {
     start();
     await(value("slept") >= 3 && value("loop") == 3);
     ck_assert(value("begun") - value("slept") <= 1); /* one turn at a time */
+}
+END_TEST
+
+START_TEST(on_control_the_pause_is_as_long) {
+    (void)check_with(pausing, "");
+    start();
+    await(value("turns") >= 5);
+    ck_assert_double_ge(value("least"), 0.049);
 }
 END_TEST
 
@@ -350,17 +417,21 @@ int main(void) {
     tcase_add_test(worker, every_repeats_and_after_does_not);
     tcase_add_test(worker, they_may_be_made_while_the_script_serves);
     tcase_add_test(worker, they_can_be_ended);
-    tcase_add_loop_test(worker, they_end_with_their_host, 0, 2);
+    tcase_add_loop_test(worker, they_end_with_their_host, 0, 3);
     tcase_add_test(worker, they_end_with_their_policy);
     tcase_add_test(worker, an_error_is_counted_and_the_timer_goes_on);
     tcase_add_loop_test(worker, mistakes_are_told_with_their_line, 0,
                         sizeof(mistakes) / sizeof(mistakes[0]));
     tcase_add_test(worker, none_is_made_at_the_top_of_a_script);
     tcase_add_test(worker, each_instance_has_its_own_bound);
+    tcase_add_test(worker, a_turn_that_runs_for_long_does_not_shorten_the_pause);
     tcase_add_test(worker, a_new_state_has_new_timers);
     tcase_add_loop_test(worker, a_state_that_comes_back_too_late_begins_nothing, 0, 2);
+    tcase_add_test(worker, a_host_that_begins_while_a_state_is_made_anew_waits_for_it);
+    tcase_add_test(worker, a_host_that_begins_without_a_state_serves_nobody);
     tcase_add_checked_fixture(control, stage_open, close_stage);
     tcase_add_test(control, on_control_they_may_wait);
+    tcase_add_test(control, on_control_the_pause_is_as_long);
     tcase_add_test(control, on_control_they_reach_servers_and_leave_nothing_open);
     tcase_add_test(control, a_check_may_spawn_what_outlives_it);
     tcase_add_test(control, on_control_errors_are_counted_and_lost_states_begin_anew);
