@@ -11,6 +11,7 @@ static struct ev_loop *loop_of(const struct socket *socket) {
 
 static void timer_start(struct runtime *runtime, struct ev_timer *timer, double seconds) {
     ev_now_update(runtime->loop); /* the script has run since this turn of the loop began */
+    ev_now_update(runtime->loop); /* scripts have run since this turn began */
     ev_timer_set(timer, seconds, 0);
     ev_timer_start(runtime->loop, timer);
 }
