@@ -1,0 +1,156 @@
+"""What a run of the benchmark is shown as: text, Markdown, JSON and a chart."""
+import json
+import pathlib
+import statistics
+
+from proxies import LABELS
+
+COLOURS = {"alacrity": "#2f6fab", "haproxy": "#8a8a8a", "haproxy-lua": "#b5b5b5",
+           "haproxy-splice": "#b5b5b5", "nginx": "#d9b36c"}
+# key: what it is, unit, decimals, whether a ratio to HAProxy says something
+MEASURES = {
+    "short.cpu": ("short connection, CPU of the proxy", "µs", 1, True),
+    "short.machine": ("short connection, CPU of the machine", "µs", 1, False),
+    "short.rate": ("short connections a second", "", 0, False),
+    "calls": ("short connection, system calls", "", 1, True),
+    "instructions": ("short connection, instructions in user space", "", 0, True),
+    "pingpong.cpu": ("round trip, CPU of the proxy", "µs", 2, True),
+    "pingpong.machine": ("round trip, CPU of the machine", "µs", 2, False),
+    "down.cpu": ("GiB down, CPU of the proxy", "ms", 0, True),
+    "down.machine": ("GiB down, CPU of the machine", "ms", 0, False),
+    "up.cpu": ("GiB up, CPU of the proxy", "ms", 0, True),
+    "up.machine": ("GiB up, CPU of the machine", "ms", 0, False),
+    "idle": ("idle connection, user memory", "B", 0, True),
+    "latency.p50": ("short connection at half load, median", "µs", 0, False),
+    "latency.p99": ("... 99 of 100 are faster than", "µs", 0, False),
+    "latency.p999": ("... 999 of 1000 are faster than", "µs", 0, False),
+    "latency.added": ("... what the proxy adds to the median", "µs", 0, True),
+}
+
+
+def ratios(rounds, name, base="haproxy"):
+    """Those of each round, in which both were measured within seconds of each other."""
+    return [mine / theirs for mine, theirs in zip(rounds.get(name, []), rounds.get(base, []))
+            if theirs > 0]
+
+
+class Table:
+    def __init__(self, results):
+        self.rows = [key for key in MEASURES if key in results]
+        present = {name for key in self.rows for name in results[key]}
+        self.columns = [name for name in LABELS if name in present]
+        self.results = results
+
+    def cell(self, key, name):
+        rounds = self.results[key]
+        if name not in rounds:
+            return ""
+        _, _, decimals, compared = MEASURES[key]
+        text = f"{statistics.median(rounds[name]):.{decimals}f}"
+        against = ratios(rounds, name) if compared and name not in ("haproxy", "direct") else []
+        return f"{text} ({statistics.median(against):.2f})" if against else text
+
+    def spread(self, key):
+        """The least and greatest ratio of Alacrity to HAProxy: how far to trust the median."""
+        against = ratios(self.results[key], "alacrity") if MEASURES[key][3] else []
+        return f"{min(against):.2f} to {max(against):.2f}" if len(against) > 1 else ""
+
+    def lines(self):
+        yield ["", *(LABELS[name] for name in self.columns), "all rounds"]
+        for key in self.rows:
+            what, unit, _, _ = MEASURES[key]
+            yield [f"{what}, {unit}" if unit else what,
+                   *(self.cell(key, name) for name in self.columns), self.spread(key)]
+
+
+def text(run):
+    lines = list(Table(run["results"]).lines())
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return "\n".join("  ".join(cell.ljust(width) if i == 0 else cell.rjust(width)
+                               for i, (cell, width) in enumerate(zip(line, widths)))
+                     for line in lines)
+
+
+def about(run):
+    machine = run["machine"]
+    return (f"{machine['date']}, {machine['cpu']}, {machine['cpus']} CPUs, Linux "
+            f"{machine['kernel']}; {'; '.join(run['versions'].values())}. {run['rounds']} rounds. "
+            f"Latency at {run['rate']} connections a second. Load average {machine['load']}; in "
+            f"the median round {run['elsewhere']:.0%} of the machine's CPU time went to what is "
+            "neither proxy, generator nor responder.")
+
+
+def markdown(run):
+    head, *rows = Table(run["results"]).lines()
+    table = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|",
+             *("| " + " | ".join(row) + " |" for row in rows)]
+    return (f"{about(run)}\n\n" + "\n".join(table) +
+            "\n\nMedians of all rounds; in brackets the median of the rounds' ratios to HAProxy, "
+            "and in the last column the least and the greatest ratio of Alacrity to HAProxy.\n")
+
+
+BEGIN, END = "<!-- run begins -->\n", "<!-- run ends -->\n"
+
+
+def write_markdown(path, run):
+    """A file with the two marks keeps what is around them."""
+    path = pathlib.Path(path)
+    old = path.read_text(encoding="utf-8") if path.exists() else ""
+    before, begin, rest = old.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    made = markdown(run)
+    path.write_text(f"{before}{BEGIN}{made}{END}{after}" if begin and end else made,
+                    encoding="utf-8")
+
+
+def write_json(path, run):
+    """All rounds, and what the table shows of them."""
+    results = {key: {name: {"median": statistics.median(values),
+                            "ratio": statistics.median(against) if against else None,
+                            "rounds": values}
+                     for name, values in rounds.items()
+                     for against in [ratios(rounds, name) if MEASURES[key][3] else []]}
+               for key, rounds in run["results"].items()}
+    pathlib.Path(path).write_text(json.dumps({**run, "results": results}, indent=1, ensure_ascii=False) + "\n",
+                                  encoding="utf-8")
+
+
+CHARTED = {"short.cpu": "CPU of a short connection", "calls": "system calls of a short connection",
+           "pingpong.cpu": "CPU of a round trip", "down.cpu": "CPU of a GiB down",
+           "up.cpu": "CPU of a GiB up", "idle": "memory of an idle connection",
+           "latency.added": "latency added at half load"}
+WIDTH, LEFT, BAR, LIMIT = 720, 240, 14, 1.6
+
+
+def write_chart(path, run):
+    """Bars: the cost of each in proportion to HAProxy's, whose own are the line at 1."""
+    scale = (WIDTH - LEFT - 60) / LIMIT
+    body, y = [], 54
+    for key, what in CHARTED.items():
+        rounds = run["results"].get(key, {})
+        bars = [(name, statistics.median(ratios(rounds, name))) for name in COLOURS
+                if name != "haproxy" and ratios(rounds, name)]
+        if not bars:
+            continue
+        body.append(f'<text x="{LEFT - 10}" y="{y + 11 + BAR * (len(bars) - 1) / 2:.0f}" '
+                    f'text-anchor="end">{what}</text>')
+        for name, ratio in bars:
+            length = max(min(ratio, LIMIT), 0) * scale
+            torn = " →" if ratio > LIMIT else ""
+            body.append(f'<rect x="{LEFT}" y="{y}" width="{length:.1f}" height="{BAR - 3}" '
+                        f'fill="{COLOURS[name]}"/><text x="{LEFT + length + 5:.1f}" y="{y + 10}">'
+                        f'{ratio:.2f}{torn}<tspan fill="#777"> {LABELS[name]}</tspan></text>')
+            y += BAR
+        y += 12
+    line = LEFT + scale
+    date = run["machine"]["date"].split()[0]
+    chart = (f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{y + 10}" '
+             f'viewBox="0 0 {WIDTH} {y + 10}" font-family="sans-serif" font-size="11">'
+             f'<rect width="100%" height="100%" fill="#fff"/>'
+             f'<text x="10" y="20" font-size="14">Cost in proportion to HAProxy; shorter is '
+             f'better</text><text x="10" y="36" fill="#777">{date}, {run["rounds"]} rounds, '
+             f'medians of the rounds\' ratios</text>{"".join(body)}'
+             f'<line x1="{line:.1f}" y1="46" x2="{line:.1f}" y2="{y - 6}" stroke="#333" '
+             f'stroke-dasharray="3 3"/><text x="{line:.1f}" y="42" text-anchor="middle">'
+             f'HAProxy = 1</text></svg>\n')
+    pathlib.Path(path).write_text(chart, encoding="utf-8")
