@@ -127,9 +127,16 @@ format: ## clang-format on all C files
 	$(Q)clang-format -i $$(git ls-files '*.c' '*.h')
 
 PREFIX ?= /usr/local
-install: all ## binary and manual page under PREFIX (DESTDIR honoured)
+TYPES  := $(wildcard lua/types/*.lua lua/types/*/*.lua)
+install: all ## binary, manual page and types for editors under PREFIX (DESTDIR honoured)
 	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/sbin/alacrity
 	install -D -m 644 docs/alacrity.8 $(DESTDIR)$(PREFIX)/share/man/man8/alacrity.8
+	for f in $(TYPES:lua/types/%=%); do \
+	  install -D -m 644 lua/types/$$f $(DESTDIR)$(PREFIX)/share/alacrity/types/$$f || exit 1; done
+
+reference: ## writes docs/reference.md anew, from lua/types
+	$(Q)/usr/bin/python3 docs/reference.py > docs/reference.md.tmp
+	$(Q)mv docs/reference.md.tmp docs/reference.md
 
 clean: ## removes build/
 	rm -rf build
@@ -137,5 +144,5 @@ clean: ## removes build/
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' Makefile | expand -t 12
 
-.PHONY: drill all tests-built check asan tsan unit fuzz bench demo lint format install clean help
+.PHONY: drill all tests-built check asan tsan unit fuzz bench demo lint format install reference clean help
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

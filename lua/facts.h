@@ -1,5 +1,5 @@
 /* Facts for service scripts: `alacrity.facts()` gives one plain table of everything core/control/
- * facts.c collects. Its fields are listed in docs/stats.md. */
+ * facts.c collects. Its fields are described in lua/types/alacrity/facts.lua. */
 #ifndef LUA_FACTS_H
 #define LUA_FACTS_H
 

@@ -3,9 +3,10 @@
  *
  * The schema is the module's `options` table, one entry an option:
  *     path = { type = "string", default = "/" }
- * described for users in docs/policies.md. Every mistake in `with:` is reported, each at its place;
- * a mistake in the schema is the script's error and raised. The schema is read raw: with metatables
- * the script would run in between, and could drop the very strings that are being looked at. */
+ * described for users in lua/types/scripts.lua. Every mistake in `with:` is reported, each at its
+ * place; a mistake in the schema is the script's error and raised. The schema is read raw: with
+ * metatables the script would run in between, and could drop the very strings that are being looked
+ * at. */
 #include "lua/options.h"
 
 #include <math.h>

@@ -202,6 +202,9 @@ static const struct script_version *version_named(const struct pool_scripts *poo
                                                   const char *word) {
     const struct script_version *versions[] = {pool->current, pool->previous, pool->shadow};
     static const char *const roles[] = {"current", "previous", "shadow"};
+    if (pool->previous_failed && strcmp(word, "failed") == 0) {
+        return pool->previous;
+    }
     for (size_t i = 0; i < sizeof(versions) / sizeof(versions[0]); i++) {
         char number[16];
         if (versions[i] == NULL) {
@@ -224,8 +227,8 @@ bool answer_script_show(struct control *control, const struct request *request, 
         answer_message(false, "there is no such pool; 'script list' shows them", json, out);
     } else if (version == NULL) {
         answer_message(false,
-                       "the pool has no such version; write current, previous, shadow or a number "
-                       "that 'script list' shows",
+                       "the pool has no such version; write current, previous, failed, shadow or a "
+                       "number that 'script list' shows",
                        json, out);
     } else if (version->use.source == NULL) {
         answer_message(false, "that version is a stock script: it is part of the program", json,

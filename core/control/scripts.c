@@ -157,7 +157,11 @@ void scripts_switch(struct scripts *scripts, const struct control_plan *plan) {
 
 static void finish(struct job *job, bool ok, const char *text) {
     struct control *control = job->scripts->control;
-    log_message(ok ? LOG_INFO : LOG_ERROR, "script", "%s", text);
+    size_t length = strlen(text);
+    while (length > 0 && text[length - 1] == '\n') { /* messages end with one */
+        length--;
+    }
+    log_message(ok ? LOG_INFO : LOG_ERROR, "script", "%.*s", (int)length, text);
     conductor_job_done(control, ok, text);
     version_release(job->version);
     carry_set_free(&job->carries);

@@ -56,12 +56,17 @@ local backend_fields = {
   zone = function(self) return zones[self.zone_code] or "" end,
 }
 
+local function check_tag(tag)
+  if type(tag) ~= "string" then error("the name of a tag must be a string", 3) end
+end
+
 local backend_methods = {
   --- Is it tagged so in the configuration?
   has_tag = function(self, tag)
     if not istype(backend_t, self) then
       error("call the methods of a backend with a colon, as in backend:has_tag('x')", 2)
     end
+    check_tag(tag)
     local bits = tags[tag]
     return bits ~= nil and band(self.tag_bits, bits) ~= 0
   end,
@@ -180,8 +185,14 @@ end
 
 --- Parts of the pool, each a pool itself: only those with the tag, only those without it, only those
 --- in the zone where the balancer stands, only those elsewhere. `all` stays that of the whole.
-function pool_methods.tagged(self, tag) return subset(self, 0, tags[tag] or 0) end
-function pool_methods.untagged(self, tag) return subset(self, 1, tags[tag] or 0) end
+function pool_methods.tagged(self, tag)
+  check_tag(tag)
+  return subset(self, 0, tags[tag] or 0)
+end
+function pool_methods.untagged(self, tag)
+  check_tag(tag)
+  return subset(self, 1, tags[tag] or 0)
+end
 function pool_methods.near(self) return subset(self, 2, 0) end
 function pool_methods.far(self) return subset(self, 3, 0) end
 

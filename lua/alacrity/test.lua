@@ -71,6 +71,7 @@ end
 
 --- Fails unless the function raises an error that contains the text; returns the error.
 function test.error(call, part)
+  if type(call) ~= "function" then error("test.error() takes a function", 2) end
   local ok, err = pcall(call)
   if ok then error("no error was raised", 2) end
   err = tostring(err)

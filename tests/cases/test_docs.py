@@ -87,6 +87,27 @@ def test_the_top_level_keys_are_known_here():
     assert set(re.findall(r"^\| `(\w+)` \|", table, re.M)) == SECTIONS
 
 
+# ---- links ----
+
+def anchors(document):
+    """Of its headings, as they are made where Markdown is shown."""
+    text = re.sub(r"^```.*?^```$", "", document.read_text(encoding="utf-8"), flags=re.M | re.S)
+    for heading in re.findall(r"^#+ (.*)$", text, re.M):
+        yield re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_links_lead_somewhere(document):
+    for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text(encoding="utf-8")):
+        if "://" in target:
+            continue
+        name, _, anchor = target.partition("#")
+        file = (document.parent / name).resolve() if name else document
+        assert file.exists(), f"{document.name}: {target}"
+        if anchor:
+            assert anchor in anchors(file), f"{document.name}: {target}"
+
+
 # ---- examples ----
 
 def test_every_block_is_of_a_kind_we_know():

@@ -84,6 +84,8 @@ def test_a_bad_script_is_refused_and_the_old_one_goes_on():
                            ("new.lua", "no"), ("pick.lua", "number value"),
                            ("loop.lua", "it was stopped")]:
             assert word in script(balancer, "swap", "app", name, ok=False)
+        line = json.loads(balancer.wait_line("syntax.lua:1"))
+        assert line["message"] == line["message"].strip(), "one line, without its end"
         assert "no stock policy 'least-con'" in script(balancer, "swap", "app", "least-con", ok=False)
         assert "no pool 'ap'" in script(balancer, "swap", "ap", "two.lua", ok=False)
         assert "no shadow" in script(balancer, "promote", "app", ok=False)
@@ -170,6 +172,7 @@ def test_a_version_that_fails_goes_away_by_itself(body, why):
                    "it returns to version 1")
         line = json.loads(balancer.wait_line('"event":"rollback"'))
         assert why in line["message"] and line["pool"] == "app"
+        assert body in balancer.admin("script", "show", "app", "failed", plain=True)
         before = balancer.pool()["fallbacks_total"]
         assert {ask(port) for _ in range(10)} == {b"a\n"}
         assert balancer.pool()["fallbacks_total"] == before

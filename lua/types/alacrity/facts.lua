@@ -1,0 +1,377 @@
+---@meta _
+
+--- # Facts
+---
+--- What `alacrity.facts()` answers: the source of the stats page. Names ending in `_total` only
+--- grow, `_ms` are milliseconds (those of a moment: since 1970), `_bytes` bytes. Numbers are exact
+--- below 2^53. Fields are added, never renamed.
+
+--- All of it.
+---
+--- In: checks, services
+---@class alacrity.Facts
+--- Of the program.
+---@field version string
+--- The number of the configuration in force.
+---@field configuration integer
+--- When these facts were taken.
+---@field now_ms integer
+--- Since the start.
+---@field uptime_ms integer
+--- Is it ending, and takes no new sessions?
+---@field draining boolean
+--- Has it shown that it can stop scripts that do not end?
+---@field watchdog boolean
+--- Configurations taken since the start.
+---@field reloads_total integer
+--- Configurations refused.
+---@field reloads_failed_total integer
+--- Lines that found the log's queue full.
+---@field log_dropped_total integer
+--- Lines of scripts beyond what they may write.
+---@field log_suppressed_total integer
+--- In document order.
+---@field listeners alacrity.Facts.Listener[]
+--- In document order.
+---@field pools alacrity.Facts.Pool[]
+--- The worker threads.
+---@field workers alacrity.Facts.Worker[]
+--- First the policies, one for each pool, then what runs on control.
+---@field scripts alacrity.Facts.Script[]
+--- Entries in use.
+---@field arena alacrity.Facts.Arena
+--- The shared dictionaries.
+---@field shared alacrity.Facts.Shared
+--- What scripts count.
+---@field script_metrics alacrity.Facts.Metric[]
+
+--- A listener. It has a `pool` or a `service`.
+---
+--- In: checks, services
+---@class alacrity.Facts.Listener
+--- Its name.
+---@field name string
+--- Addresses, as configured.
+---@field bind string[]
+--- The pool its sessions go to.
+---@field pool? string
+--- The service that answers instead.
+---@field service? string
+--- 0 = no limit.
+---@field max_sessions integer
+--- Open ones.
+---@field sessions_active integer
+--- Accepted and admitted.
+---@field sessions_total integer
+--- From clients.
+---@field bytes_in_total integer
+--- To clients.
+---@field bytes_out_total integer
+--- How many sessions ended, by reason; refused ones are among them.
+---@field ended alacrity.Facts.Ended
+
+--- Why sessions ended.
+---
+--- In: checks, services
+---@class alacrity.Facts.Ended
+--- Both sides closed in order.
+---@field done integer
+--- The client broke it off.
+---@field client_reset integer
+--- The backend broke it off.
+---@field backend_reset integer
+--- Nothing came for too long.
+---@field idle_timeout integer
+--- It lasted too long.
+---@field session_timeout integer
+--- No backend could be connected to.
+---@field connect_failed integer
+--- Nobody could take it, or the policy said nobody should.
+---@field no_backend integer
+--- There were too many.
+---@field limit integer
+--- The process had none left.
+---@field out_of_descriptors integer
+--- There was none for it.
+---@field out_of_memory integer
+--- It was still open when the balancer had to end.
+---@field drain integer
+--- By an administrator.
+---@field killed integer
+
+--- A pool.
+---
+--- In: checks, services
+---@class alacrity.Facts.Pool
+--- Its name.
+---@field name string
+--- The script in force, by name.
+---@field policy string
+--- What takes over when it fails.
+---@field fallback string
+--- Absent: there is none.
+---@field check? string
+--- Where the balancer stands; absent: not said.
+---@field zone? string
+--- The setting.
+---@field retries integer
+--- Open or being dialled, on all of its backends.
+---@field sessions_active integer
+--- Sessions that reached a backend.
+---@field sessions_total integer
+--- From clients.
+---@field bytes_in_total integer
+--- To clients.
+---@field bytes_out_total integer
+--- Further picks after a dial that failed.
+---@field retries_total integer
+--- How often the policy was asked.
+---@field picks_total integer
+--- Errors it raised.
+---@field policy_errors_total integer
+--- Answers that were no backend on offer.
+---@field policy_bad_answers_total integer
+--- Picks answered with nil.
+---@field policy_nil_total integer
+--- How often it had to be stopped.
+---@field policy_overruns_total integer
+--- Picks while its state was made anew.
+---@field policy_resting_total integer
+--- Picks while it was out.
+---@field policy_out_total integer
+--- Workers on which it is out, as it was stopped too often.
+---@field policy_out_workers integer
+--- Picks that the fallback made, for any of these reasons.
+---@field fallbacks_total integer
+--- Sessions that ended as nobody could take them.
+---@field no_backend_total integer
+--- How many can take sessions.
+---@field backends_eligible integer
+--- Of its policy.
+---@field versions alacrity.Facts.Versions
+--- How a shadow compares; absent: there is none.
+---@field shadow? alacrity.Facts.Shadow
+--- In document order.
+---@field backends alacrity.Facts.Backend[]
+
+--- Versions of a pool's policy.
+---
+--- In: checks, services
+---@class alacrity.Facts.Versions
+--- The one in force.
+---@field current alacrity.Facts.Version
+--- The one before it, kept for a rollback.
+---@field previous? alacrity.Facts.Version
+--- Instead of `previous`, when it was left because it failed.
+---@field failed? alacrity.Facts.Version
+--- The one that is asked beside it.
+---@field shadow? alacrity.Facts.Version
+
+--- A version of a policy.
+---
+--- In: checks, services
+---@class alacrity.Facts.Version
+--- From 1, in each pool.
+---@field number integer
+--- The script's name, or its path.
+---@field name string
+--- Absent: stock.
+---@field path? string
+--- `configuration`, `swap`, ...
+---@field origin string
+--- When it came into force, or became the shadow.
+---@field since_ms integer
+
+--- A shadow beside the policy in force.
+---
+--- In: checks, services
+---@class alacrity.Facts.Shadow
+--- Sessions it was asked about.
+---@field asked_total integer
+--- Sessions for which both named the same backend.
+---@field agreed_total integer
+--- It had no answer.
+---@field failed_total integer
+--- Time its picks took, in nanoseconds.
+---@field shadow_ns_total integer
+--- Time the same picks took in the current policy.
+---@field current_ns_total integer
+--- One session of so many.
+---@field sample integer
+
+--- A backend.
+---
+--- In: checks, services
+---@class alacrity.Facts.Backend
+--- Its name.
+---@field name string
+--- Where sessions go.
+---@field address string
+--- As written: a name that was resolved, perhaps.
+---@field configured_address string
+--- What it is now, of health and `admin`.
+---@field state "starting"|"up"|"suspect"|"down"|"drain"|"maint"|"gone"
+--- What an administrator said.
+---@field admin "ready"|"drain"|"maint"
+--- Can it take sessions?
+---@field eligible boolean
+--- As it is now.
+---@field weight integer
+--- As the configuration has it.
+---@field configured_weight integer
+--- 0 = no limit.
+---@field max_sessions integer
+--- Absent: it has none.
+---@field zone? string
+--- Its tags.
+---@field tags string[]
+--- Sessions open or being dialled.
+---@field active integer
+--- Sessions that reached it.
+---@field sessions_total integer
+--- From clients.
+---@field bytes_in_total integer
+--- To clients.
+---@field bytes_out_total integer
+--- How often the policy or the fallback chose it.
+---@field picks_total integer
+--- How often the shadow would have chosen it.
+---@field shadow_picks_total integer
+--- Dials that failed.
+---@field connect_failures_total integer
+--- Part of the failures.
+---@field connect_timeouts_total integer
+--- Sessions it broke off.
+---@field resets_total integer
+--- Average time to connect; 0 = none yet.
+---@field connect_ms number
+--- Checks that were answered.
+---@field checks_total integer
+--- Checks that failed, or had an error.
+---@field checks_failed_total integer
+--- How often it went down.
+---@field downs_total integer
+--- Of the last change of state; 0 = none.
+---@field changed_ms integer
+--- Why its state became what it is; while it is down, what the last check said.
+---@field reason string
+
+--- A worker.
+---
+--- In: checks, services
+---@class alacrity.Facts.Worker
+--- From 0.
+---@field index integer
+--- Open ones.
+---@field sessions integer
+--- Of its Lua states.
+---@field lua_memory_bytes integer
+--- Since it last turned; about a second is usual.
+---@field heartbeat_age_ms integer
+
+--- A script. Policies run on the workers: of them, what is told is what their pool counts.
+---
+--- In: checks, services
+---@class alacrity.Facts.Script
+--- `policy`, `check`, `service`.
+---@field kind string
+--- Its name.
+---@field name string
+--- Absent: stock.
+---@field path? string
+--- The configuration it was built for.
+---@field version integer
+--- How often it was called.
+---@field calls_total integer
+--- Calls that raised an error.
+---@field errors_total integer
+--- Calls that had to be stopped.
+---@field overruns_total integer
+--- `rebuilding`: its state is being made anew; `out`: it is asked no more.
+---@field state "running"|"rebuilding"|"out"
+--- Of a policy: of all workers' states; stock policies share one.
+---@field memory_bytes integer
+--- Empty for policies: the log has it.
+---@field last_error string
+--- Of a policy.
+---@field pool? string
+--- Of a policy.
+---@field bad_answers_total? integer
+--- Of a policy.
+---@field nil_answers_total? integer
+--- Of a policy.
+---@field fallbacks_total? integer
+
+--- Entries of the arena in use.
+---
+--- In: checks, services
+---@class alacrity.Facts.Arena
+--- Of backends.
+---@field slots integer
+--- Of pools.
+---@field pools integer
+--- Of listeners.
+---@field listeners integer
+
+--- The shared dictionaries.
+---
+--- In: checks, services
+---@class alacrity.Facts.Shared
+--- In all dictionaries.
+---@field entries integer
+--- They take up.
+---@field bytes integer
+--- They may take up: `lua.shared`.
+---@field limit_bytes integer
+--- Entries that had to make room.
+---@field evictions_total integer
+--- Each by itself.
+---@field dictionaries alacrity.Facts.Dictionary[]
+
+--- One of them.
+---
+--- In: checks, services
+---@class alacrity.Facts.Dictionary
+--- Its name.
+---@field name string
+--- How many it has.
+---@field entries integer
+
+--- A series that scripts count: `value`, or the last three of a histogram.
+---
+--- In: checks, services
+---@class alacrity.Facts.Metric
+--- As the script named it.
+---@field name string
+--- What it is.
+---@field kind "counter"|"gauge"|"histogram"
+--- What the script says it means.
+---@field help string
+--- Its labels.
+---@field labels alacrity.Facts.Label[]
+--- Of a counter or gauge: the sum over all threads.
+---@field value? number
+--- Cumulative.
+---@field buckets? alacrity.Facts.Bucket[]
+--- How many values.
+---@field count? number
+--- Of all values.
+---@field sum? number
+
+--- A label.
+---
+--- In: checks, services
+---@class alacrity.Facts.Label
+--- Its name.
+---@field name string
+--- Its value.
+---@field value string
+
+--- A bucket: how many values were at most `le`.
+---
+--- In: checks, services
+---@class alacrity.Facts.Bucket
+--- The upper bound.
+---@field le number
+--- How many values.
+---@field count number
