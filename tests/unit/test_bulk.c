@@ -63,7 +63,8 @@ static void transfer(int from, int to, size_t total) {
         ev_run(loop, EVRUN_NOWAIT);
         ssize_t n = recv(to, got, sizeof(got), 0);
         for (ssize_t i = 0; i < n; i++) {
-            ck_assert_msg(got[i] == byte_at(received + (size_t)i), "byte %zu", received + (size_t)i);
+            ck_assert_msg(got[i] == byte_at(received + (size_t)i), "byte %zu",
+                          received + (size_t)i);
         }
         received += n > 0 ? (size_t)n : 0;
         over = n == 0;
