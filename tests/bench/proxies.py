@@ -1,7 +1,7 @@
 """The proxies that are compared: how each is configured, started, measured and stopped.
 
-All have one worker thread, four backends in turn, the same timeouts and, where they can, a TCP check
-of each backend every two seconds and a stats page. To compare one more, add it to KINDS.
+All have one worker thread, four backends in turn, the same timeouts and, where they can, a TCP
+check of each backend every two seconds and a stats page. To compare one more, add it to KINDS.
 """
 import json
 import pathlib
@@ -21,6 +21,10 @@ EVERYTHING = {"short", "pingpong", "down", "up", "idle", "latency", "calls", "in
 
 class Failed(Exception):
     """A run whose numbers are worth nothing."""
+
+
+class NotTraced(Exception):
+    """The machine does not let one process look into another."""
 
 
 def connections_allowed():
@@ -236,12 +240,15 @@ class Proxy(Target):
         with subprocess.Popen(["strace", "-c", "-f", "-o", report, *attach],
                               stderr=subprocess.PIPE, text=True) as tracer:
             for _ in self.pids:
-                if "attached" not in tracer.stderr.readline():
+                said = tracer.stderr.readline()
+                if "attached" not in said:
                     tracer.kill()
-                    raise Failed("strace does not attach")
-            self.load("short", count, 64)
-            tracer.send_signal(signal.SIGINT)
-            tracer.stderr.read()
+                    raise NotTraced(said.strip())
+            try:
+                self.load("short", count, 64)
+            finally:
+                tracer.send_signal(signal.SIGINT)  # it detaches and writes its report
+                tracer.stderr.read()
         calls = {}
         for line in report.read_text(encoding="ascii").splitlines():
             found = re.match(r"\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s+(?:\d+\s+)?(\w+)$", line)

@@ -24,7 +24,7 @@ MEASURES = {
     "latency.p50": ("short connection at half load, median", "µs", 0, False),
     "latency.p99": ("... 99 of 100 are faster than", "µs", 0, False),
     "latency.p999": ("... 999 of 1000 are faster than", "µs", 0, False),
-    "latency.added": ("... what the proxy adds to the median", "µs", 0, True),
+    "latency.added": ("... what the proxy adds to the median", "µs", 0, False),
 }
 
 
@@ -34,59 +34,83 @@ def ratios(rounds, name, base="haproxy"):
             if theirs > 0]
 
 
-class Table:
-    def __init__(self, results):
-        self.rows = [key for key in MEASURES if key in results]
-        present = {name for key in self.rows for name in results[key]}
-        self.columns = [name for name in LABELS if name in present]
-        self.results = results
+def named(key):
+    what, unit = MEASURES[key][:2]
+    return f"{what}, {unit}" if unit else what
 
-    def cell(self, key, name):
-        rounds = self.results[key]
+
+def costs(results):
+    """The table of medians; in brackets the median of the rounds' ratios to HAProxy."""
+    rows = [key for key in MEASURES if key in results]
+    columns = [name for name in LABELS if any(name in results[key] for key in rows)]
+
+    def cell(key, name):
+        rounds, (_, _, decimals, compared) = results[key], MEASURES[key]
         if name not in rounds:
             return ""
-        _, _, decimals, compared = MEASURES[key]
-        text = f"{statistics.median(rounds[name]):.{decimals}f}"
-        against = ratios(rounds, name) if compared and name not in ("haproxy", "direct") else []
-        return f"{text} ({statistics.median(against):.2f})" if against else text
+        median = f"{statistics.median(rounds[name]):.{decimals}f}"
+        against = ratios(rounds, name) if compared and name != "haproxy" else []
+        return f"{median} ({statistics.median(against):.2f})" if against else median
 
-    def spread(self, key):
-        """The least and greatest ratio of Alacrity to HAProxy: how far to trust the median."""
-        against = ratios(self.results[key], "alacrity") if MEASURES[key][3] else []
-        return f"{min(against):.2f} to {max(against):.2f}" if len(against) > 1 else ""
+    return [["", *(LABELS[name] for name in columns)],
+            *([named(key), *(cell(key, name) for name in columns)] for key in rows)]
 
-    def lines(self):
-        yield ["", *(LABELS[name] for name in self.columns), "all rounds"]
-        for key in self.rows:
-            what, unit, _, _ = MEASURES[key]
-            yield [f"{what}, {unit}" if unit else what,
-                   *(self.cell(key, name) for name in self.columns), self.spread(key)]
+
+def shares(results):
+    """The table of Alacrity's cost in proportion to each other's, with the least and the greatest
+    of all rounds: how far to trust the median."""
+    rows = [key for key in MEASURES if key in results and MEASURES[key][3]]
+    rivals = [name for name in LABELS if name not in ("alacrity", "direct") and
+              any(name in results[key] for key in rows)]
+
+    def cell(key, name):
+        against = ratios(results[key], "alacrity", name)
+        if not against:
+            return ""
+        spread = f" ({min(against):.2f} to {max(against):.2f})" if len(against) > 1 else ""
+        return f"{statistics.median(against):.2f}{spread}"
+
+    return [["Alacrity in proportion to", *(LABELS[name] for name in rivals)],
+            *([MEASURES[key][0], *(cell(key, name) for name in rivals)] for key in rows)]
+
+
+def tables(run):
+    both = costs(run["results"]), shares(run["results"])
+    return [table for table in both if len(table) > 1 and len(table[0]) > 1]
+
+
+def aligned(table):
+    widths = [max(map(len, column)) for column in zip(*table)]
+    return "\n".join("  ".join(cell.ljust(width) if i == 0 else cell.rjust(width)
+                               for i, (cell, width) in enumerate(zip(line, widths))).rstrip()
+                     for line in table)
 
 
 def text(run):
-    lines = list(Table(run["results"]).lines())
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return "\n".join("  ".join(cell.ljust(width) if i == 0 else cell.rjust(width)
-                               for i, (cell, width) in enumerate(zip(line, widths)))
-                     for line in lines)
+    return "\n\n".join(map(aligned, tables(run)))
 
 
 def about(run):
     machine = run["machine"]
+    rate = f"Latency at {run['rate']} connections a second. " if "latency.p50" in run["results"] \
+        else ""
     return (f"{machine['date']}, {machine['cpu']}, {machine['cpus']} CPUs, Linux "
-            f"{machine['kernel']}; {'; '.join(run['versions'].values())}. {run['rounds']} rounds. "
-            f"Latency at {run['rate']} connections a second. Load average {machine['load']}; in "
-            f"the median round {run['elsewhere']:.0%} of the machine's CPU time went to what is "
-            "neither proxy, generator nor responder.")
+            f"{machine['kernel']}; {'; '.join(run['versions'].values())}. {rounds_of(run)}. {rate}"
+            f"Load average {machine['load']}; in the median round {run['elsewhere']:.0%} of the "
+            "machine's CPU time went to what is neither proxy, generator nor responder.")
+
+
+def rounds_of(run):
+    return "1 round" if run["rounds"] == 1 else f"{run['rounds']} rounds"
+
+
+def piped(table):
+    head, *rows = ("| " + " | ".join(line) + " |" for line in table)
+    return "\n".join([head, "|---" + "|---:" * (len(table[0]) - 1) + "|", *rows])
 
 
 def markdown(run):
-    head, *rows = Table(run["results"]).lines()
-    table = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|",
-             *("| " + " | ".join(row) + " |" for row in rows)]
-    return (f"{about(run)}\n\n" + "\n".join(table) +
-            "\n\nMedians of all rounds; in brackets the median of the rounds' ratios to HAProxy, "
-            "and in the last column the least and the greatest ratio of Alacrity to HAProxy.\n")
+    return f"{about(run)}\n\n" + "\n\n".join(map(piped, tables(run))) + "\n"
 
 
 BEGIN, END = "<!-- run begins -->\n", "<!-- run ends -->\n"
@@ -111,20 +135,20 @@ def write_json(path, run):
                      for name, values in rounds.items()
                      for against in [ratios(rounds, name) if MEASURES[key][3] else []]}
                for key, rounds in run["results"].items()}
-    pathlib.Path(path).write_text(json.dumps({**run, "results": results}, indent=1, ensure_ascii=False) + "\n",
-                                  encoding="utf-8")
+    pathlib.Path(path).write_text(
+        json.dumps({**run, "results": results}, indent=1, ensure_ascii=False) + "\n",
+        encoding="utf-8")
 
 
 CHARTED = {"short.cpu": "CPU of a short connection", "calls": "system calls of a short connection",
            "pingpong.cpu": "CPU of a round trip", "down.cpu": "CPU of a GiB down",
-           "up.cpu": "CPU of a GiB up", "idle": "memory of an idle connection",
-           "latency.added": "latency added at half load"}
-WIDTH, LEFT, BAR, LIMIT = 720, 240, 14, 1.6
+           "up.cpu": "CPU of a GiB up", "idle": "memory of an idle connection"}
+WIDTH, LEFT, BAR, LIMIT = 720, 220, 14, 1.5
 
 
 def write_chart(path, run):
     """Bars: the cost of each in proportion to HAProxy's, whose own are the line at 1."""
-    scale = (WIDTH - LEFT - 60) / LIMIT
+    scale = (WIDTH - LEFT - 160) / LIMIT
     body, y = [], 54
     for key, what in CHARTED.items():
         rounds = run["results"].get(key, {})
@@ -138,7 +162,8 @@ def write_chart(path, run):
             length = max(min(ratio, LIMIT), 0) * scale
             torn = " →" if ratio > LIMIT else ""
             body.append(f'<rect x="{LEFT}" y="{y}" width="{length:.1f}" height="{BAR - 3}" '
-                        f'fill="{COLOURS[name]}"/><text x="{LEFT + length + 5:.1f}" y="{y + 10}">'
+                        f'fill="{COLOURS[name]}"/><text x="{LEFT + length + 5:.1f}" y="{y + 10}" '
+                        f'stroke="#fff" stroke-width="3" paint-order="stroke">'
                         f'{ratio:.2f}{torn}<tspan fill="#777"> {LABELS[name]}</tspan></text>')
             y += BAR
         y += 12
@@ -148,9 +173,9 @@ def write_chart(path, run):
              f'viewBox="0 0 {WIDTH} {y + 10}" font-family="sans-serif" font-size="11">'
              f'<rect width="100%" height="100%" fill="#fff"/>'
              f'<text x="10" y="20" font-size="14">Cost in proportion to HAProxy; shorter is '
-             f'better</text><text x="10" y="36" fill="#777">{date}, {run["rounds"]} rounds, '
-             f'medians of the rounds\' ratios</text>{"".join(body)}'
+             f'better</text><text x="10" y="36" fill="#777">{date}, {rounds_of(run)}, '
+             f'medians of the rounds\' ratios</text>'
              f'<line x1="{line:.1f}" y1="46" x2="{line:.1f}" y2="{y - 6}" stroke="#333" '
              f'stroke-dasharray="3 3"/><text x="{line:.1f}" y="42" text-anchor="middle">'
-             f'HAProxy = 1</text></svg>\n')
+             f'HAProxy = 1</text>{"".join(body)}</svg>\n')
     pathlib.Path(path).write_text(chart, encoding="utf-8")
