@@ -79,6 +79,19 @@ def machine_seconds():
     return (user + nice + system + irq + softirq) / TICK
 
 
+def kernel_seconds():
+    """CPU time of the kernel's own threads: where work that a proxy hands on would be done."""
+    total = 0.0
+    for folder in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            stat = (folder / "stat").read_text("ascii", "replace")
+            if stat.rpartition(")")[2].split()[1] == "2":  # its parent: kthreadd
+                total += cpu_seconds(folder.name)
+        except OSError:
+            pass  # it has ended
+    return total
+
+
 def memory_bytes(pid):
     """Proportional set size: memory shared with others counts in shares."""
     with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as rollup:

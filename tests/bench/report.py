@@ -10,15 +10,19 @@ COLOURS = {"alacrity": "#2f6fab", "haproxy": "#8a8a8a", "haproxy-lua": "#b5b5b5"
 # key: what it is, unit, decimals, whether a ratio to HAProxy says something
 MEASURES = {
     "short.cpu": ("short connection, CPU of the proxy", "µs", 1, True),
+    "short.involved": ("short connection, CPU of all involved", "µs", 1, False),
     "short.machine": ("short connection, CPU of the machine", "µs", 1, False),
     "short.rate": ("short connections a second", "", 0, False),
     "calls": ("short connection, system calls", "", 1, True),
     "instructions": ("short connection, instructions in user space", "", 0, True),
     "pingpong.cpu": ("round trip, CPU of the proxy", "µs", 2, True),
+    "pingpong.involved": ("round trip, CPU of all involved", "µs", 2, False),
     "pingpong.machine": ("round trip, CPU of the machine", "µs", 2, False),
     "down.cpu": ("GiB down, CPU of the proxy", "ms", 0, True),
+    "down.involved": ("GiB down, CPU of all involved", "ms", 0, False),
     "down.machine": ("GiB down, CPU of the machine", "ms", 0, False),
     "up.cpu": ("GiB up, CPU of the proxy", "ms", 0, True),
+    "up.involved": ("GiB up, CPU of all involved", "ms", 0, False),
     "up.machine": ("GiB up, CPU of the machine", "ms", 0, False),
     "idle": ("idle connection, user memory", "B", 0, True),
     "latency.p50": ("short connection at half load, median", "µs", 0, False),
@@ -97,7 +101,7 @@ def about(run):
     return (f"{machine['date']}, {machine['cpu']}, {machine['cpus']} CPUs, Linux "
             f"{machine['kernel']}; {'; '.join(run['versions'].values())}. {rounds_of(run)}. {rate}"
             f"Load average {machine['load']}; in the median round {run['elsewhere']:.0%} of the "
-            "machine's CPU time went to what is neither proxy, generator nor responder.")
+            "machine's CPU time went to what has nothing to do with the load.")
 
 
 def rounds_of(run):

@@ -17,8 +17,8 @@ import tempfile
 import time
 
 import report
-from machine import build, cpu_seconds, describe, first_line, free_ports, machine_seconds, \
-    start_responder
+from machine import build, cpu_seconds, describe, first_line, free_ports, kernel_seconds, \
+    machine_seconds, start_responder
 from proxies import BACKENDS, KINDS, LABELS, Failed, NotTraced, Proxy, Target, \
     connections_allowed, instructions, missing
 
@@ -74,23 +74,26 @@ class Run:
         else:
             self.cost(mode, target)
 
+    def spent(self, target):
+        """CPU seconds so far: of the proxy, of all that have to do with the load, of the machine."""
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+        proxy = target.cpu()
+        involved = proxy + cpu_seconds(self.responder.pid) + kernel_seconds() + \
+            ended.ru_utime + ended.ru_stime
+        return proxy, involved, machine_seconds()
+
     def cost(self, mode, target):
         count, more = self.sizes[mode]
-        outside = resource.getrusage(resource.RUSAGE_CHILDREN)
-        before = target.cpu(), machine_seconds(), cpu_seconds(self.responder.pid), time.monotonic()
+        before, began = self.spent(target), time.monotonic()
         said = target.load(mode, count, more)
-        proxy, machine, responder, elapsed = (now - then for now, then in zip(
-            (target.cpu(), machine_seconds(), cpu_seconds(self.responder.pid), time.monotonic()),
-            before))
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        generator = after.ru_utime + after.ru_stime - outside.ru_utime - outside.ru_stime
-        if target.pids:
-            self.note(f"{mode}.cpu", target.name, proxy / count * UNITS[mode])
-        self.note(f"{mode}.machine", target.name, machine / count * UNITS[mode])
+        elapsed = time.monotonic() - began
+        proxy, involved, machine = (now - then for now, then in zip(self.spent(target), before))
+        for key, seconds in (("cpu", proxy), ("involved", involved), ("machine", machine)):
+            if key != "cpu" or target.pids:
+                self.note(f"{mode}.{key}", target.name, seconds / count * UNITS[mode])
         if mode == "short":
             self.note("short.rate", target.name, count / said["seconds"])
-        self.elsewhere.append(max(machine - proxy - responder - generator, 0) /
-                              elapsed / os.cpu_count())
+        self.elsewhere.append(max(machine - involved, 0) / elapsed / os.cpu_count())
 
     def idle(self, name):
         """In a process of its own, because a process that was busy has memory to give already."""
