@@ -111,8 +111,9 @@ drill: all ## runaway scripts under load (KILLS=N), the breaker, swaps, rollback
 	$(Q)ALACRITY=$(CURDIR)/$(BINARY) /usr/bin/python3 tests/drills/breaker.py
 	$(Q)ALACRITY=$(CURDIR)/$(BINARY) /usr/bin/python3 tests/drills/versions.py
 
-bench: $(BINARY) ## short connections beside HAProxy, interleaved
-	$(Q)/usr/bin/python3 tests/bench/run.py
+bench: $(BINARY) ## beside HAProxy and nginx (those that are installed), a few minutes
+	$(Q)ALACRITY=$(CURDIR)/$(BINARY) /usr/bin/python3 tests/bench/run.py --json build/bench.json \
+	  --markdown build/bench.md --chart build/bench.svg
 
 # ---- the rest ----
 

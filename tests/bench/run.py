@@ -1,211 +1,233 @@
 #!/usr/bin/python3
-"""CPU per short connection, Alacrity beside HAProxy, both with one worker, in interleaved rounds.
+"""Alacrity beside HAProxy and nginx, one worker each, in interleaved rounds: docs/benchmark.md.
 
-    tests/bench/run.py [--rounds 7] [--count 20000] [--concurrency 64] [--strace] [--nginx no]
+    tests/bench/run.py [--rounds 9] [--quick] [--only short,bulk] [--json FILE] [--markdown FILE]
 
-What is compared is the CPU time (user and system) of the whole proxy process per connection, from
-/proc/PID/stat; the ratio of medians is what travels to another machine, the times do not. Both run
-at the same time and take turns, so that a machine that gets slower slows both.
+All proxies run at the same time and take turns, so that a machine that gets slower slows all; the
+ratios travel to another machine, the times do not.
 """
 import argparse
 import os
 import pathlib
-import re
+import resource
 import shutil
-import signal
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 
-HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-TICK = os.sysconf("SC_CLK_TCK")
+import report
+from machine import build, cpu_seconds, describe, first_line, free_ports, kernel_seconds, \
+    machine_seconds, start_responder
+from proxies import BACKENDS, KINDS, LABELS, Failed, NotTraced, Proxy, Target, \
+    connections_allowed, instructions, missing
 
-ALACRITY = """\
-workers: 1
-admin: {{socket: "{folder}/admin.sock"}}
-listeners:
-  web: {{bind: "127.0.0.1:{port}", pool: app}}
-pools:
-  app:
-    policy: round-robin
-    backends: {{{backends}}}
-"""
-
-HAPROXY = """\
-global
-    nbthread 1
-    maxconn 4000
-defaults
-    mode tcp
-    timeout connect 5s
-    timeout client 5m
-    timeout server 5m
-listen web
-    bind 127.0.0.1:{port}
-    balance roundrobin
-{servers}
-"""
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+GIB = 1 << 30
+ONLY = ("short", "pingpong", "bulk", "idle", "latency", "calls")
+# What one round of a mode is: count, and the generator's second number (see loadgen.c).
+# Many short rounds rather than a few long ones: what disturbs the machine then disturbs all alike.
+FULL = {"short": (5000, 64), "pingpong": (20000, 16), "down": (GIB // 2, 4), "up": (GIB // 2, 4)}
+QUICK = {"short": (300, 16), "pingpong": (400, 4), "down": (32 << 20, 4), "up": (32 << 20, 4)}
+UNITS = {"short": 1e6, "pingpong": 1e6, "down": GIB * 1e3, "up": GIB * 1e3}  # us, ms of a GiB
 
 
-def free_ports(count):
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
+class Run:
+    def __init__(self, given, folder):
+        self.given, self.folder = given, folder
+        self.sizes = QUICK if given.quick else FULL
+        self.results, self.elsewhere, self.left_out = {}, [], {}
+        self.targets, self.responder, self.rate = [], None, given.rate
 
+    def note(self, key, name, value):
+        self.results.setdefault(key, {}).setdefault(name, []).append(value)
 
-def build(folder):
-    for name in ("loadgen", "responder"):
-        subprocess.run(["gcc", "-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-o",
-                        folder / name, HERE / f"{name}.c"], check=True)
+    def start(self):
+        build(self.folder)
+        self.behind = free_ports(BACKENDS)
+        self.responder = start_responder(self.folder, self.behind)
+        for name in self.given.proxies:
+            if (apt := missing(name)):
+                print(f"{LABELS[name]} is left out, it is not installed: {apt}")
+            else:
+                self.targets.append(self.proxy(name))
+        self.targets.append(Target(self.folder, self.behind[0]))
 
+    def proxy(self, name):
+        return Proxy(name, self.folder, self.behind, binary=self.given.binary)
 
-def cpu_seconds(pid):
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    # sum_exec_runtime is finer than the ticks, where the kernel shows it
-    exact = 0.0
-    for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+    def warm_up(self):
+        """Also finds the rate for the latency: half of what the slowest proxy can do."""
+        count, at_once = self.sizes["short"]
+        slowest = min(count / target.load("short", count, at_once)["seconds"]
+                      for target in self.targets if "short" in target.modes)
+        self.rate = self.rate or max(int(slowest / 2) // 100 * 100, 100)
+
+    def measure(self, mode, target):
+        if mode == "idle":
+            self.idle(target.name)
+        elif mode == "latency":
+            seconds = 0.2 if self.given.quick else 2
+            said = target.load("latency", max(int(self.rate * seconds), 1), self.rate)
+            for key in ("p50", "p99", "p999"):
+                self.note(f"latency.{key}", target.name, said[key])
+        else:
+            self.cost(mode, target)
+
+    def spent(self, target):
+        """CPU seconds so far: of the proxy, of all that have to do with the load, of the machine."""
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+        proxy = target.cpu()
+        involved = proxy + cpu_seconds(self.responder.pid) + kernel_seconds() + \
+            ended.ru_utime + ended.ru_stime
+        return proxy, involved, machine_seconds()
+
+    def cost(self, mode, target):
+        count, more = self.sizes[mode]
+        before, began = self.spent(target), time.monotonic()
+        said = target.load(mode, count, more)
+        elapsed = time.monotonic() - began
+        proxy, involved, machine = (now - then for now, then in zip(self.spent(target), before))
+        for key, seconds in (("cpu", proxy), ("involved", involved), ("machine", machine)):
+            if key != "cpu" or target.pids:
+                self.note(f"{mode}.{key}", target.name, seconds / count * UNITS[mode])
+        if mode == "short":
+            self.note("short.rate", target.name, count / said["seconds"])
+        self.elsewhere.append(max(machine - involved, 0) / elapsed / os.cpu_count())
+
+    def idle(self, name):
+        """In a process of its own, because a process that was busy has memory to give already."""
+        proxy = self.proxy(name)
         try:
-            exact += int((task / "schedstat").read_text(encoding="ascii").split()[0]) / 1e9
-        except (OSError, IndexError):
-            return (int(fields[11]) + int(fields[12])) / TICK
-    return exact
+            self.note("idle", name, proxy.idle_bytes(200 if self.given.quick else
+                                                     min(self.given.idle, connections_allowed())))
+        finally:
+            proxy.stop()
 
+    def rounds(self):
+        modes = [mode for word in ONLY if word in self.given.only and word != "calls"
+                 for mode in (("down", "up") if word == "bulk" else (word,))]
+        for number in range(self.given.rounds):
+            began = time.monotonic()
+            for mode in modes:
+                if mode == "idle" and number > 2:
+                    continue  # hardly varies
+                turns = [target for target in self.targets if mode in target.modes]
+                for target in turns if number % 2 == 0 else reversed(turns):
+                    self.measure(mode, target)
+            for name, medians in self.results.get("latency.p50", {}).items():
+                if name != "direct":
+                    self.note("latency.added", name,
+                              medians[-1] - self.results["latency.p50"]["direct"][-1])
+            print(f"round {number + 1} of {self.given.rounds}: {time.monotonic() - began:.0f} s",
+                  flush=True)
 
-def wait_port(port, process):
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        if process.poll() is not None:
-            sys.exit(f"the proxy ended with {process.returncode}")
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    def calls(self):
+        """System calls, counted in runs of their own."""
+        if not shutil.which("strace"):
+            print("system calls are not counted: apt-get install strace")
             return
-        except OSError:
-            time.sleep(0.02)
-    sys.exit("the proxy does not listen")
+        for target in self.targets:
+            if "calls" in target.modes:
+                try:
+                    calls = target.system_calls(200 if self.given.quick else 2000)
+                except NotTraced as reason:
+                    print(f"system calls are not counted: {reason}")
+                    return
+                self.note("calls", target.name, sum(calls.values()))
+                print(f"system calls of {LABELS[target.name]}: " + "  ".join(
+                    f"{name} {number:.2f}" for name, number in
+                    sorted(calls.items(), key=lambda item: -item[1]) if number >= 0.01))
 
-
-class Proxy:
-    def __init__(self, name, port, words):
-        self.name, self.port, self.costs, self.rates = name, port, [], []
-        self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL,
-                                        stdout=subprocess.DEVNULL)
-        wait_port(port, self.process)
-
-    @property
-    def pid(self):
-        return self.process.pid
-
-    def round(self, folder, count, concurrency):
-        before = cpu_seconds(self.pid)
-        done = subprocess.run([folder / "loadgen", "127.0.0.1", str(self.port), str(count),
-                               str(concurrency)], capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            sys.exit(f"{self.name}: {done.stdout}{done.stderr}")
-        cost = (cpu_seconds(self.pid) - before) / count * 1e6
-        seconds = float(re.search(r"([\d.]+) s", done.stdout).group(1))
-        return cost, count / seconds
-
-    def system_calls(self, folder, count, concurrency):
-        """Calls per connection by name; its own run, because tracing makes everything slow."""
-        report = folder / f"{self.name}.strace"
-        tracer = subprocess.Popen(["strace", "-c", "-f", "-o", report, "-p", str(self.pid)],
-                                  stderr=subprocess.PIPE)
-        tracer.stderr.readline()  # "Process N attached"
-        self.round(folder, count, concurrency)
-        tracer.send_signal(signal.SIGINT)
-        tracer.wait()
-        calls = {}
-        for line in report.read_text(encoding="ascii").splitlines():
-            found = re.match(r"\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s+(?:\d+\s+)?(\w+)$", line)
-            if found and found.group(2) != "total":
-                calls[found.group(2)] = int(found.group(1)) / count
-        return calls
+    def instructions(self):
+        if not shutil.which("valgrind"):
+            print("instructions are not counted: apt-get install valgrind")
+            return
+        for target in self.targets:
+            if "instructions" in target.modes:
+                self.note("instructions", target.name, instructions(
+                    target.name, self.folder, self.behind, 100 if self.given.quick else 1000,
+                    binary=self.given.binary))
 
     def stop(self):
-        self.process.terminate()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
+        for target in self.targets:
+            if isinstance(target, Proxy):
+                target.stop()
+        if self.responder:
+            self.responder.terminate()
+            self.responder.wait()
+
+    def summary(self, load):
+        names = {target.name for target in self.targets}
+        versions = {"alacrity": first_line(self.given.binary, "--version")}
+        if any(name.startswith("haproxy") for name in names):
+            versions["haproxy"] = first_line("haproxy", "-v").split(" - ")[0]
+        if "nginx" in names:
+            versions["nginx"] = first_line("nginx", "-v").replace("nginx version: ", "")
+        return {"machine": {**describe(), "load": load}, "versions": versions,
+                "rounds": self.given.rounds, "rate": self.rate,
+                "elsewhere": statistics.median(self.elsewhere) if self.elsewhere else 0.0,
+                "results": self.results}
+
+
+def words_of(known):
+    def split(text):
+        words = text.split(",")
+        for word in words:
+            if word not in known:
+                raise argparse.ArgumentTypeError(f"{word} is none of {', '.join(known)}")
+        return words
+    return split
+
+
+def options():
+    told = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    told.add_argument("--binary", type=pathlib.Path,
+                      default=os.environ.get("ALACRITY", ROOT / "build/release/alacrity"))
+    told.add_argument("--rounds", type=int, help="9, and 1 with --quick")
+    told.add_argument("--quick", action="store_true", help="tiny: shows that it works, no more")
+    told.add_argument("--only", type=words_of(ONLY), default=ONLY, help=",".join(ONLY))
+    told.add_argument("--proxies", type=words_of(KINDS), default=list(KINDS), help=",".join(KINDS))
+    told.add_argument("--rate", type=int, help="for the latency, connections a second")
+    told.add_argument("--idle", type=int, default=4000, help="idle connections to open")
+    told.add_argument("--instructions", action="store_true",
+                      help="count instructions with valgrind, too (slow)")
+    told.add_argument("--json", metavar="FILE")
+    told.add_argument("--markdown", metavar="FILE")
+    told.add_argument("--chart", metavar="FILE", help="SVG")
+    given = told.parse_args()
+    given.rounds = given.rounds or (1 if given.quick else 9)
+    return given
 
 
 def main():
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--binary", default=os.environ.get("ALACRITY",
-                                                            ROOT / "build/release/alacrity"))
-    options.add_argument("--rounds", type=int, default=7)
-    options.add_argument("--count", type=int, default=20000, help="connections a round")
-    options.add_argument("--concurrency", type=int, default=64)
-    options.add_argument("--backends", type=int, default=4)
-    options.add_argument("--strace", action="store_true", help="count system calls, too")
-    options.add_argument("--limit", type=float, help="exit 1 when the ratio is above")
-    given = options.parse_args()
-
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="alacrity-bench-"))
-    started = []
+    given = options()
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    wanted = 20000 if hard == resource.RLIM_INFINITY else min(hard, 20000)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="alacrity-bench-", dir="/tmp"))
+    run = Run(given, folder)
     try:
-        build(folder)
-        alacrity_port, haproxy_port, *behind = free_ports(2 + given.backends)
-        responder = subprocess.Popen([folder / "responder", *map(str, behind)],
-                                     stdout=subprocess.PIPE)
-        started.append(responder)
-        if responder.stdout.readline() != b"ready\n":
-            sys.exit("the responder does not start")
-        (folder / "alacrity.yaml").write_text(ALACRITY.format(
-            folder=folder, port=alacrity_port,
-            backends=", ".join(f'b{i}: "127.0.0.1:{p}"' for i, p in enumerate(behind))),
-            encoding="ascii")
-        (folder / "haproxy.cfg").write_text(HAPROXY.format(
-            port=haproxy_port,
-            servers="\n".join(f"    server b{i} 127.0.0.1:{p}" for i, p in enumerate(behind))),
-            encoding="ascii")
-        ours = Proxy("alacrity", alacrity_port,
-                     [given.binary, "run", "-f", folder / "alacrity.yaml"])
-        started.append(ours.process)
-        theirs = Proxy("haproxy", haproxy_port, ["haproxy", "-db", "-f", folder / "haproxy.cfg"])
-        started.append(theirs.process)
-
-        proxies = [ours, theirs]
-        for proxy in proxies:
-            proxy.round(folder, given.count // 4 or 1, given.concurrency)  # warm up
-        print(f"{given.rounds} rounds of {given.count} connections, {given.concurrency} at a time; "
-              "CPU in us per connection")
-        for number in range(given.rounds):
-            for proxy in proxies if number % 2 == 0 else reversed(proxies):
-                cost, rate = proxy.round(folder, given.count, given.concurrency)
-                proxy.costs.append(cost)
-                proxy.rates.append(rate)
-            print(f"  round {number + 1}: alacrity {ours.costs[-1]:6.1f}  haproxy "
-                  f"{theirs.costs[-1]:6.1f}  ratio {ours.costs[-1] / theirs.costs[-1]:.3f}")
-        for proxy in proxies:
-            print(f"{proxy.name:9} median {statistics.median(proxy.costs):6.1f} us  "
-                  f"(min {min(proxy.costs):.1f}, max {max(proxy.costs):.1f})  "
-                  f"{statistics.median(proxy.rates):.0f} connections/s")
-        ratio = statistics.median(ours.costs) / statistics.median(theirs.costs)
-        paired = statistics.median(a / b for a, b in zip(ours.costs, theirs.costs))
-        print(f"ratio of medians {ratio:.3f}, median of the rounds' ratios {paired:.3f}")
-        if given.strace:
-            for proxy in proxies:
-                calls = proxy.system_calls(folder, 2000, given.concurrency)
-                listed = "  ".join(f"{name} {number:.2f}" for name, number in
-                                   sorted(calls.items(), key=lambda item: -item[1])
-                                   if number >= 0.01)
-                print(f"{proxy.name}: {sum(calls.values()):.1f} system calls a connection: {listed}")
-        if given.limit and ratio > given.limit:
-            sys.exit(f"the ratio is above {given.limit}")
+        run.start()
+        run.warm_up()
+        before = os.getloadavg()[0]
+        run.rounds()
+        load = f"{before:.1f} before and {os.getloadavg()[0]:.1f} after"
+        if "calls" in given.only:
+            run.calls()
+        if given.instructions:
+            run.instructions()
+        done = run.summary(load)
+    except Failed as failure:
+        sys.exit(f"failed: {failure}")
     finally:
-        for process in started:
-            process.kill()
-            process.wait()
+        run.stop()
         shutil.rmtree(folder, ignore_errors=True)
+    print(f"\n{report.about(done)}\n\n{report.text(done)}")
+    for path, write in ((given.json, report.write_json), (given.markdown, report.write_markdown),
+                        (given.chart, report.write_chart)):
+        if path:
+            write(path, done)
 
 
 if __name__ == "__main__":

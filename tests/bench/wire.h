@@ -1,27 +1,37 @@
-/* What the load generator and the responder agree on: a short session is a question of
- * QUESTION_BYTES, an answer of ANSWER_BYTES that depends on the question, and an end. */
+/* What the load generator and the responder agree on.
+ *
+ * A connection opens with a question of QUESTION_BYTES that says what is wanted. Every answer of
+ * ANSWER_BYTES is a function of its question, and every byte of a bulk transfer one of its position
+ * and its connection, so bytes that are changed, lost, doubled or mixed up are noticed. */
 #ifndef BENCH_WIRE_H
 #define BENCH_WIRE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
 
 #define QUESTION_BYTES 32u
 #define ANSWER_BYTES 64u
+#define BLOCK_BYTES (256u << 10) /* the most of a bulk transfer that one call looks at */
 
-/* The question carries a number that the answer must repeat, so a mix-up of sessions is seen. */
-static inline void wire_question(uint64_t number, unsigned char *out) {
-    for (size_t i = 0; i < QUESTION_BYTES; i += 8) {
-        uint64_t word = (number + i) * 0x9E3779B97F4A7C15u;
-        memcpy(out + i, &word, 8);
-    }
-}
+enum wire_kind {
+    WIRE_ONCE = 1, /* answer and close */
+    WIRE_STAY,     /* answer and wait for the next question */
+    WIRE_DOWN,     /* send `amount` bytes and close */
+    WIRE_UP,       /* take `amount` bytes, answer if they are right, and close */
+};
 
-static inline void wire_answer(const unsigned char *question, unsigned char *out) {
-    for (size_t i = 0; i < ANSWER_BYTES; i++) {
-        out[i] = (unsigned char)(question[i % QUESTION_BYTES] ^ (unsigned char)(i * 7u + 1u));
-    }
-}
+struct wire_question {
+    uint64_t kind, number, amount;
+    uint64_t check; /* of the three above */
+};
+
+void wire_start(void); /* call once, before anything below */
+struct wire_question wire_ask(enum wire_kind kind, uint64_t number, uint64_t amount);
+bool wire_question_good(const struct wire_question *question);
+void wire_answer(const struct wire_question *question, unsigned char *out);
+
+/* The bulk bytes of a connection from `position` on; BLOCK_BYTES of them can be read there. */
+const unsigned char *wire_bulk(uint64_t number, uint64_t position);
 
 #endif
