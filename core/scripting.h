@@ -195,6 +195,10 @@ struct scripting {
     enum pick_answer (*policy_pick)(struct policy *policy, const struct alacrity_ctx_private *ctx,
                                     struct slot **slot);
 
+    /* Worker. What the policy said when it last answered nil, or what its last bad answer was; "" =
+     * nothing. Until it is asked again. */
+    const char *(*policy_reason)(const struct policy *policy);
+
     /* Builder, of a policy just made: has it an on_close, which is to be told of sessions' ends? */
     bool (*policy_hears)(const struct policy *policy);
     /* Worker. Never yields. */

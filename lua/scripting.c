@@ -69,6 +69,7 @@ static const struct scripting table = {
     .policy_new = policy_new,
     .policy_snapshot = policy_snapshot,
     .policy_pick = policy_pick,
+    .policy_reason = policy_reason,
     .policy_hears = policy_hears,
     .policy_closed = policy_closed,
     .policy_stop = policy_stop,

@@ -80,36 +80,32 @@ static double now(void) {
     return virtual_now;
 }
 
-/* ---- results ---- */
+/* ---- what the policy does wrong ---- */
 
-static uint32_t place_of(uint64_t number) {
-    if (number < 64) {
-        return (uint32_t)number;
+/* `what` NULL: as the script's last error says. Only the first is kept. */
+static void failed_call(struct engine *engine, const struct worker *worker, uint64_t *count,
+                        const char *what) {
+    struct result *result = engine->result;
+    struct script_info info;
+    (*count)++;
+    if (result->first_error[0] != '\0') {
+        return;
     }
-    uint32_t power = 63 - (uint32_t)__builtin_clzll(number);
-    uint32_t place = (power - 5) * 64 + (uint32_t)(number >> (power - 6) & 63);
-    return place < HISTOGRAM_PLACES ? place : HISTOGRAM_PLACES - 1;
-}
-
-static void histogram_add(struct histogram *histogram, uint64_t number) {
-    histogram->counts[place_of(number)]++;
-    histogram->total++;
-}
-
-double histogram_share(const struct histogram *histogram, double share) {
-    uint64_t left = (uint64_t)(share * (double)histogram->total);
-    for (uint32_t place = 0; place < HISTOGRAM_PLACES; place++) {
-        if (histogram->counts[place] > left) {
-            return (double)(place < 64 ? place : (uint64_t)(64 + place % 64) << (place / 64 - 1));
-        }
-        left -= histogram->counts[place];
+    if (what != NULL) {
+        snprintf(result->first_error, sizeof(result->first_error), "%s: pick answered %s",
+                 engine->pool.policy.name, what);
+    } else if (scripting->host_script(worker->host, 0, &info)) {
+        snprintf(result->first_error, sizeof(result->first_error), "%s", info.last_error);
     }
-    return 0;
 }
 
-void result_free(struct result *result) {
-    free(result->backends);
-    free(result->series);
+/* What came of a call that has no answer. */
+static void note(struct engine *engine, const struct worker *worker, enum policy_told told) {
+    if (told == TOLD_ERROR) {
+        failed_call(engine, worker, &engine->result->errors, NULL);
+    } else if (told == TOLD_STOPPED) {
+        failed_call(engine, worker, &engine->result->overruns, NULL);
+    }
 }
 
 /* ---- sessions of a backend ---- */
@@ -227,9 +223,7 @@ static void tell(struct engine *engine, struct ending *ending, double at,
             ending->backend == NOBODY ? NULL : &engine->backends[ending->backend].slot->script.view,
         .values = &ending->values,
     };
-    enum policy_told told = scripting->policy_closed(worker->policy, &closed);
-    engine->result->errors += told == TOLD_ERROR;
-    engine->result->overruns += told == TOLD_STOPPED;
+    note(engine, worker, scripting->policy_closed(worker->policy, &closed));
 }
 
 static void end_session(struct engine *engine, struct ending *ending) {
@@ -316,13 +310,13 @@ static struct slot *ask(struct engine *engine, struct worker *worker,
         result->nil++;
         break;
     case PICK_ERROR:
-        result->errors++;
+        failed_call(engine, worker, &result->errors, NULL);
         break;
     case PICK_BAD:
-        result->bad_answers++;
+        failed_call(engine, worker, &result->bad_answers, scripting->policy_reason(worker->policy));
         break;
     case PICK_STOPPED:
-        result->overruns++;
+        failed_call(engine, worker, &result->overruns, NULL);
         break;
     case PICK_RESTING:
     case PICK_OUT:

@@ -42,7 +42,9 @@ static const char usage[] =
     "      --json                print one JSON document\n"
     "      --chart FILE          write a chart (SVG)\n"
     "\n"
-    "Exit codes: 0 done, 1 a policy or the trace cannot be used, 2 wrong command line.\n";
+    "Exit codes: 0 done, 1 a policy failed (an error, nonsense, a stop; the numbers are printed) "
+    "or\n"
+    "it or the trace cannot be used, 2 wrong command line.\n";
 
 struct reading {
     struct scenario *scenario;

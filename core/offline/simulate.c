@@ -67,6 +67,9 @@ static int compare(const struct scenario *scenario, struct load *load) {
         code = tell(&(struct comparison){scenario, load, results});
     }
     for (uint32_t i = 0; results != NULL && i < scenario->policy_count; i++) {
+        if (code == OFFLINE_OK && result_failures(&results[i]) > 0) {
+            code = OFFLINE_FAILED; /* the numbers stand, but are not all the policy's */
+        }
         result_free(&results[i]);
     }
     free(results);

@@ -12,10 +12,10 @@ from support import FULL, SANITIZED, Alacrity, ServerProcess, ask, command, even
 SCALE = 10 if SANITIZED else 1 if FULL else 4  # fewer sessions, and larger margins
 
 
-def simulate(*words):
+def simulate(*words, code=0):
     """The results by policy, and the whole document."""
     done = command("simulate", *words, "--json", timeout=120)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code, done.stderr
     document = json.loads(done.stdout)
     for result in document["policies"]:
         speed = result.pop("speed")
@@ -203,15 +203,42 @@ def test_a_failure_cuts_is_noticed_and_ends():
 
 
 def test_what_a_policy_does_wrong_is_counted(tmp_path):
-    for body, count in [("return nil", "nil"), ("return 1", "bad_answers"), ("error('x')", "errors")]:
-        script = tmp_path / "bad.lua"
+    script = tmp_path / "bad.lua"
+    for body, count, said in [
+            ("return nil", "nil", None),
+            ("return 1", "bad_answers", "bad.lua: pick answered a number value that is none"),
+            ("error('x')", "errors", "bad.lua:4: x")]:
         script.write_text("""
 return {api = 1, kind = "policy", name = "bad", new = function() return {
   pick = function(self, ctx, pool) if ctx.listener == "trial" then return pool[1] end
   %s end} end}""" % body, encoding="utf-8")
-        results, document = simulate("-p", script, "--duration", "10s")
+        code = 1 if said else 0
+        results, document = simulate("-p", script, "-p", "first", "--duration", "10s", code=code)
         result = results[str(script)]
         assert result[count] == result["fallbacks"] == document["sessions"] == result["sessions"]
+        assert (said or "") in (result["first_error"] or ""), result
+        assert results["first"]["first_error"] is None
+        done = command("simulate", "-p", script, "-p", "first", "--duration", "10s")
+        assert done.returncode == code and "bad.lua: the fallback made 100.0 % of its picks\n" in done.stdout
+        assert "first: the fallback" not in done.stdout and "first FAILED" not in done.stdout
+        if said:
+            times = f"{document['sessions']:,}"
+            assert re.search(rf"bad.lua FAILED {times} times; the first error:\n  .*{said}", done.stdout)
+
+
+def test_a_single_failure_among_many_is_told_too(tmp_path):
+    script = tmp_path / "once.lua"
+    script.write_text("""
+local alacrity = require "alacrity"
+return {api = 1, kind = "policy", name = "once", new = function() return {
+  on_close = function(self, closed)
+    if closed.duration_ms > 9000 then error("closing") end
+  end,
+  pick = function(self, ctx, pool) return pool[1] end} end}""", encoding="utf-8")
+    results, _ = simulate("-p", script, "--duration", "20m", "--seed", 4, code=1)
+    result = results[str(script)]
+    assert 0 < result["errors"] < 50 and result["fallbacks"] == 0
+    assert result["first_error"].endswith("once.lua:5: closing")
 
 
 def test_a_policy_that_loops_is_stopped_and_in_the_end_not_asked(tmp_path):
@@ -220,8 +247,10 @@ def test_a_policy_that_loops_is_stopped_and_in_the_end_not_asked(tmp_path):
 return {api = 1, kind = "policy", name = "loops", new = function() return {
   pick = function(self, ctx, pool) if ctx.listener == "trial" then return pool[1] end
   while true do end end} end}""", encoding="utf-8")
-    results, document = simulate("-p", script, "--duration", "10s", "--workers", 1)
+    results, document = simulate("-p", script, "--duration", "10s", "--workers", 1, code=1)
     result = results[str(script)]
+    assert re.match(r"pick: it was stopped: it used .*, in or below the function at \S*loops.lua:3$",
+                    result["first_error"]), result
     assert result["overruns"] == 3 and result["not_asked"] == document["sessions"] - 3
 
 
