@@ -2,8 +2,11 @@
 #include "lua/fake.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "base/clock.h"
 
 static _Thread_local const struct fake *clock_of;
 
@@ -36,7 +39,7 @@ static void schedule(struct fake *fake, struct fake_event event, double seconds)
         fake->events = grown;
         fake->capacity = capacity;
     }
-    event.due = fake->now + seconds;
+    event.due = clock_round(fake->now + seconds);
     event.order = fake->next_order++;
     fake->events[fake->count++] = event;
 }
@@ -241,13 +244,12 @@ bool fake_step(struct fake *fake) {
     return true;
 }
 
-bool fake_due_now(const struct fake *fake) {
+double fake_due(const struct fake *fake) {
+    double due = (double)INFINITY;
     for (uint32_t i = 0; i < fake->count; i++) {
-        if (fake->events[i].due <= fake->now) {
-            return true;
-        }
+        due = fake->events[i].due < due ? fake->events[i].due : due;
     }
-    return false;
+    return due;
 }
 
 void fake_free(struct fake *fake) {

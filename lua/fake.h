@@ -63,8 +63,8 @@ extern const struct machine machine_fake; /* its world is a struct fake */
 
 /* Lets what is due next happen. False: nothing ever will. */
 bool fake_step(struct fake *fake) __attribute__((warn_unused_result));
-/* Is something due at this very moment? */
-bool fake_due_now(const struct fake *fake);
+/* When that is; INFINITY: never. */
+double fake_due(const struct fake *fake);
 void fake_free(struct fake *fake);
 
 /* The end belongs to that zeroed socket of a run from now on. */

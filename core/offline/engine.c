@@ -7,6 +7,7 @@
 #include "offline/engine.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,6 +60,7 @@ struct engine {
     struct slot **slots;
     struct endings endings;
     struct changes changes;
+    double turn_at; /* no timer of a worker's policy is due before */
     struct visit *visits;
     uint16_t removals;   /* so far */
     bool someone_is_out; /* since the last of them nobody came back */
@@ -202,6 +204,30 @@ static void serve(struct engine *engine, const struct arrival *arrival, struct e
     }
 }
 
+/* The worker's policy was called, and may have timers that are due earlier. */
+static void look_at_timers(struct engine *engine, const struct worker *worker) {
+    double at = scripting->host_due(worker->host) - CLOCK_START;
+    engine->turn_at = at < engine->turn_at ? at : engine->turn_at;
+}
+
+/* The timer that is due first, if one is due at turn_at (it may have been cancelled). */
+static void take_turn(struct engine *engine) {
+    struct worker *first = NULL;
+    double at = (double)INFINITY;
+    for (uint32_t i = 0; i < engine->scenario->workers; i++) {
+        struct worker *worker = &engine->workers[i];
+        double own = scripting->host_due(worker->host) - CLOCK_START;
+        if (own < at) {
+            at = own;
+            first = worker;
+        }
+    }
+    if (first != NULL && at <= engine->turn_at) {
+        note(engine, first, scripting->host_turn(first->host)); /* others may be due now, too */
+    }
+    engine->turn_at = at;
+}
+
 /* Tells the policy, if it wants to hear, that a session ended at `at`. */
 static void tell(struct engine *engine, struct ending *ending, double at,
                  enum session_reason reason) {
@@ -224,6 +250,7 @@ static void tell(struct engine *engine, struct ending *ending, double at,
         .values = &ending->values,
     };
     note(engine, worker, scripting->policy_closed(worker->policy, &closed));
+    look_at_timers(engine, worker);
 }
 
 static void end_session(struct engine *engine, struct ending *ending) {
@@ -384,6 +411,7 @@ static void arrive(struct engine *engine, const struct arrival *arrival) {
     while (attempts <= engine->pool.retries && attempts < VIEW_TRIED_MAX) {
         ctx.view.attempt = attempts + 1;
         struct slot *slot = pick(engine, worker, &ctx, tried, attempts);
+        look_at_timers(engine, worker);
         if (slot == NULL) {
             break;
         }
@@ -410,12 +438,18 @@ static void arrive(struct engine *engine, const struct arrival *arrival) {
 
 /* ---- playing ---- */
 
-/* Everything that is due before or at `until`, in order; changes before endings. */
+/* Everything that is due before or at `until`, in order; timers before changes before endings. */
 static void catch_up(struct engine *engine, double until) {
     for (;;) {
         const struct ending *ending = endings_first(&engine->endings);
         const struct change *change = changes_first(&engine->changes);
-        if (change != NULL && change->at <= until && (ending == NULL || change->at <= ending->at)) {
+        double turn_at = engine->turn_at;
+        if (turn_at <= until && (change == NULL || turn_at <= change->at) &&
+            (ending == NULL || turn_at <= ending->at)) {
+            advance(engine, turn_at);
+            take_turn(engine);
+        } else if (change != NULL && change->at <= until &&
+                   (ending == NULL || change->at <= ending->at)) {
             advance(engine, change->at);
             apply(engine, change);
             changes_drop(&engine->changes);
@@ -514,6 +548,7 @@ static bool make_workers(struct engine *engine, struct messages *messages) {
         }
         worker->hears = scripting->policy_hears(worker->policy);
         scripting->host_start(worker->host, NULL);
+        look_at_timers(engine, worker);
     }
     return true;
 }
@@ -572,6 +607,7 @@ int engine_run(const struct scenario *scenario, struct load *load, const struct 
     engine->load = load;
     engine->result = result;
     engine->to_sample = 1;
+    engine->turn_at = (double)INFINITY;
     engine->point_end = result->interval;
     engine->pool = (struct pool_config){.fallback = fallback, .retries = 3, .suspect_after = 3};
     for (uint32_t i = 0; scenario->pool_given && i < scenario->snapshot->pool_count; i++) {
