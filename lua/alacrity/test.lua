@@ -9,7 +9,7 @@ if not found then error("alacrity.test works only in files that `alacrity test` 
 local alacrity, net = require "alacrity", require "alacrity.net"
 
 local format, concat, sort, rep = string.format, table.concat, table.sort, string.rep
-local floor, min = math.floor, math.min
+local floor, min, maxn = math.floor, math.min, table.maxn
 
 local test = {}
 
@@ -276,11 +276,39 @@ function test.check(script, options)
 end
 
 -- A list of steps as a server: {expect = bytes}, {send = bytes}, {wait = seconds}, "close", "reset".
+local STEP = { expect = "string", send = "string", wait = "number" }
+
+-- What is wrong with a step; nil: nothing.
+local function fault_of(step)
+  if step == "close" or step == "reset" then return nil end
+  if type(step) ~= "table" then return "got " .. show(step, 2) end
+  for key, value in pairs(step) do
+    if not STEP[key] then return "there is no " .. show(key, 1) end
+    if type(value) ~= STEP[key] then return key .. " takes a " .. STEP[key] end
+  end
+  return next(step) == nil and "it is empty" or nil
+end
+
+local function check_steps(steps, level)
+  for i = 1, maxn(steps) do
+    local fault = fault_of(steps[i])
+    if fault then
+      error(format("step %d of the server: %s; a step is {expect = bytes}, {send = bytes}, " ..
+        "{wait = seconds}, \"close\" or \"reset\"", i, fault), level + 1)
+    end
+  end
+  for key in pairs(steps) do
+    if type(key) ~= "number" then
+      error(format("the server has no %s: it is a list of steps, each in braces of its own, such as " ..
+        "{{send = bytes}, \"close\"}", show(key, 1)), level + 1)
+    end
+  end
+end
+
 local function play(steps, conversation)
   for i, step in ipairs(steps) do
     if step == "close" then return end
     if step == "reset" then return "reset" end
-    if type(step) ~= "table" then error("step " .. i .. " of the server is no step", 0) end
     if step.expect then
       local got, why = conversation:receive(#step.expect)
       if got ~= step.expect then
@@ -301,8 +329,9 @@ local function serve(server)
 end
 
 -- What the test wrote as server, for the driver.
-local function server_of(server)
+local function server_of(server, level)
   if type(server) == "table" then
+    check_steps(server, level + 1)
     local steps = server
     server = function(conversation) return play(steps, conversation) end
   end
@@ -326,7 +355,7 @@ function Check:run(with)
   last_pool = kept
   local name = type(backend) == "string" and backend or backend.name
   local ok, state, info = native.run(self.id, pool.id, name, with.timeout or 1, with.connect or 0,
-    server_of(with.server))
+    server_of(with.server, 2))
   if not ok then refuse(state, 2) end
   return state, info
 end
@@ -358,7 +387,7 @@ function Route:run(with)
   end
   local ok, word, what, values = native.routed(self.id, with.client or "192.0.2.1",
     with.port or 40000, with.listener or "test", with.bytes or "", with.pause or 0, with.ended,
-    with.timeout or 5, with.connect or 0, server_of(with.server), with.values)
+    with.timeout or 5, with.connect or 0, server_of(with.server, 2), with.values)
   if not ok then refuse(word, 2) end
   if with.values then
     for key in pairs(with.values) do with.values[key] = nil end

@@ -511,6 +511,13 @@ def test_what_goes_wrong_in_a_check_or_its_server_fails_the_test(tmp_path):
                          ("{{expect = 'holla'}}", 'step 1 of the server: got "hello", expected "holla"'),
                          ("{{expect = 'hello'}, {send = 'up\\n'}, {expect = 'bye'}}",
                           'step 3 of the server: got closed, expected "bye"'),
+                         ("{{sned = 'x'}}", 'step 1 of the server: there is no "sned"; a step is '
+                          '{expect = bytes}, {send = bytes}, {wait = seconds}, "close" or "reset"'),
+                         ("{{send = 'x'}, {send = 7}}", "step 2 of the server: send takes a string"),
+                         ("{{}}", "step 1 of the server: it is empty"),
+                         ("{{send = 'x'}, 'rest'}", 'step 2 of the server: got "rest"; a step is'),
+                         ("{nil, 'close'}", "step 1 of the server: got nil; a step is"),
+                         ("{send = 'x'}", 'the server has no "send": it is a list of steps'),
                          ("function(c) c.x.y = 1 end", "attempt to index"),
                          ("7", "server must be a function"),
                          ("'asleep'", "server must be a function")]:
