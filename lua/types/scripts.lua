@@ -33,11 +33,11 @@
 ---@field default? any
 --- True: it must be given.
 ---@field required? boolean
---- The least number allowed; of a duration, in milliseconds.
+--- The least number allowed; of a duration, in milliseconds; of a list or map, for each element.
 ---@field min? number
---- The largest number allowed; of a duration, in milliseconds.
+--- The largest number allowed; as `min`.
 ---@field max? number
---- The only values allowed.
+--- The only values allowed; of a list or map, for each element.
 ---@field choices? any[]
 --- The type of the elements of a list or map.
 ---@field of? string
