@@ -303,6 +303,7 @@ static void end_run(struct run *run, enum run_end how) {
     struct test_run *test_run = (struct test_run *)run;
     struct test_file *file = test_run->file;
     const struct vm *vm = run->script->vm;
+    file->returned_table = how == RUN_RETURNED && lua_istable(run->thread, 1);
     if (how != RUN_RETURNED) {
         file->passed = false;
         file->lost = file->lost || vm->lost;
@@ -444,7 +445,10 @@ static void run_cases(struct test_file *file) {
     }
     if (count == 0 && only == NULL) {
         tell(file, "has cases", false,
-             "there is no case in this file; write test.case(name, function)");
+             file->returned_table
+                 ? "this file is no test, but a script: it returns a table and makes no case; give "
+                   "me the test of it, a file such as mine_test.lua"
+                 : "there is no case in this file; write test.case(name, function)");
     }
 }
 
@@ -475,6 +479,19 @@ static bool load(struct test_file *file, const struct script_use *use) {
     }
     messages_free(&messages);
     return file->script != NULL;
+}
+
+/* It failed before it made a case: maybe because it is none. */
+static void doubt(struct test_file *file) {
+    static const char ending[] = "_test.lua";
+    const char *path = file->settings->path;
+    size_t length = strlen(path), end = sizeof(ending) - 1;
+    bool named = length >= end && strcmp(path + length - end, ending) == 0;
+    if (file->script != NULL && file->cases == NULL && !named) {
+        text_string(&file->message,
+                    "\nis this file a test? it made no case until then, and its name "
+                    "does not end in _test.lua");
+    }
 }
 
 static void file_free(struct test_file *file) {
@@ -533,6 +550,7 @@ void test_file_run(const struct snapshot *snapshot, const struct test_settings *
     if (file->passed) {
         run_cases(file);
     } else {
+        doubt(file);
         tell(file, "is loaded", false, message_of(file));
     }
     file_free(file);

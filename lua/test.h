@@ -144,6 +144,7 @@ struct test_file {
     struct test_route *routes;
     struct test_run *current; /* case, or file; NULL = it has ended */
     bool passed;              /* how */
+    bool returned_table;      /* the file did, as a policy or a check would */
     bool lost;                /* the test's state was stopped: nothing of it may be touched */
     struct text message;      /* why it did not pass */
     struct test_request request;

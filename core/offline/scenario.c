@@ -17,7 +17,8 @@ static const char usage[] =
     "\n"
     "The policies:\n"
     "  -p, --policy NAME         a stock policy or a script's file; may be given often\n"
-    "      --with KEY=VALUE      an option of the policy before it; may be given often\n"
+    "      --with KEY=VALUE      an option of the policy before it; may be given often; a list is\n"
+    "                            written [a,b]\n"
     "\n"
     "The pool:\n"
     "  -b, --backends N|LIST     so many, or names with weights such as a,b,big=3; 10\n"
@@ -105,6 +106,50 @@ static int add_policy(struct scenario *scenario, char *text) {
     return OFFLINE_OK;
 }
 
+/* A word, as it would be read in a configuration. False: no memory. */
+static bool read_word(struct region *memory, const char *text, size_t length, struct value *out) {
+    out->kind = VALUE_STRING;
+    out->string = region_copy(memory, text, length);
+    if (out->string == NULL) {
+        return false;
+    }
+    if (scalar_number(out->string, &out->number) == SCALAR_OK) {
+        out->kind = VALUE_NUMBER;
+    } else if (scalar_boolean(out->string, &out->boolean) == SCALAR_OK) {
+        out->kind = VALUE_BOOLEAN;
+    }
+    return true;
+}
+
+/* A word, or [a, b], a list of words. False: no memory. */
+static bool read_value(struct region *memory, const char *text, struct value *out) {
+    size_t length = strlen(text);
+    if (length < 2 || text[0] != '[' || text[length - 1] != ']') {
+        return read_word(memory, text, length, out);
+    }
+    uint32_t count = 1;
+    for (const char *at = text; *at != '\0'; at++) {
+        count += *at == ',';
+    }
+    out->kind = VALUE_LIST;
+    out->items = region_take_array(memory, count, sizeof(*out->items));
+    for (const char *at = text + 1; out->items != NULL && *at != '\0';) {
+        at += strspn(at, " ");
+        size_t word = strcspn(at, ",]"), trimmed = word;
+        while (trimmed > 0 && at[trimmed - 1] == ' ') {
+            trimmed--;
+        }
+        struct value *item = &out->items[out->count];
+        *item = (struct value){.at = out->at};
+        if (trimmed > 0 && !read_word(memory, at, trimmed, item)) {
+            return false;
+        }
+        out->count += trimmed > 0;
+        at += word + 1;
+    }
+    return out->items != NULL;
+}
+
 /* KEY=VALUE for the policy named last; the value means what it would mean in a configuration. */
 static int add_option(struct scenario *scenario, const char *text) {
     const char *written;
@@ -136,19 +181,11 @@ static int add_option(struct scenario *scenario, const char *text) {
         keys[i] = use->with->keys[i];
         places[i] = use->at;
     }
-    struct value *value = &items[count];
     keys[count] = key;
     places[count] = use->at;
-    *value = (struct value){.kind = VALUE_STRING,
-                            .at = use->at,
-                            .string = region_copy(memory, written, strlen(written))};
-    if (value->string == NULL) {
+    items[count] = (struct value){.at = use->at};
+    if (!read_value(memory, written, &items[count])) {
         return words_no_memory();
-    }
-    if (scalar_number(written, &value->number) == SCALAR_OK) {
-        value->kind = VALUE_NUMBER;
-    } else if (scalar_boolean(written, &value->boolean) == SCALAR_OK) {
-        value->kind = VALUE_BOOLEAN;
     }
     use->with = with;
     return OFFLINE_OK;

@@ -98,12 +98,18 @@ local function describe(err)
   return err
 end
 
+-- The pool made last, which policies are for: in this case, or else outside of cases.
+local in_case, last_pool, file_pool = false, nil, nil
+
 --- A case: the function is called once the whole file is loaded. It fails by an error.
 function test.case(name, run)
   if type(name) ~= "string" or type(run) ~= "function" then
     error("write test.case(name, function() ... end)", 2)
   end
-  local ok, why = native.case(name, function() native.finish(xpcall(run, describe)) end)
+  local ok, why = native.case(name, function()
+    in_case, last_pool = true, file_pool
+    native.finish(xpcall(run, describe))
+  end)
   if not ok then error(why, 2) end
 end
 
@@ -131,7 +137,7 @@ end
 local Pool = {}
 Pool.__index = Pool
 
-local pools, last_pool = 0, nil
+local pools = 0
 
 -- What is said when a backend is made; all else can be changed.
 local FIXED = { name = true, address = true, zone = true, tags = true }
@@ -168,6 +174,7 @@ function test.pool(backends)
   local pool = setmetatable({ id = id, added = 0 }, Pool)
   for _, backend in ipairs(backends) do add(pool, backend, 2) end
   last_pool = pool
+  if not in_case then file_pool = pool end
   return pool
 end
 

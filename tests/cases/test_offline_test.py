@@ -203,6 +203,24 @@ def test_what_scripts_log_is_shown_when_asked_for(tmp_path):
     assert "looked at 192.0.2.1" in passes(tmp_path, text, "-v", says=says).err
 
 
+def test_a_script_is_no_test(tmp_path):
+    for top, said in [("", "this file is no test, but a script: it returns a table"),
+                      ("local c = require('alacrity').counter('c')", "a test makes no metrics of its own")]:
+        (tmp_path / "last.lua").write_text(top + LAST % "return pool[1]", encoding="utf-8")
+        done = Done(command("test", tmp_path / "last.lua"))
+        assert done.code == 1 and said in done.out, done.out
+        assert ("is this file a test? it made no case" in done.out) == bool(top)
+    done = run(tmp_path, "error 'oh'")
+    assert done.code == 1 and "is this file a test" not in done.out  # its name says so
+
+
+def test_a_policy_needs_a_pool_of_its_case_or_of_the_file(tmp_path):
+    one = 'test.case("one", function() test.pool {"a"} end)\n'
+    two = 'test.case("two", function() test.equal(test.policy("first"):pick(), "f") end)\n'
+    fails(tmp_path, one + two, "story_test.lua:3: make a pool first, with test.pool()")
+    passes(tmp_path, 'test.pool {"f"}\n' + one + two)
+
+
 # ---- assertions ----
 
 def test_assertions(tmp_path):

@@ -254,6 +254,29 @@ return {api = 1, kind = "policy", name = "loops", new = function() return {
     assert result["overruns"] == 3 and result["not_asked"] == document["sessions"] - 3
 
 
+def test_a_list_as_an_option(tmp_path):
+    script = tmp_path / "lists.lua"
+    script.write_text("""
+return {api = 1, kind = "policy", name = "lists", options = {bad = {type = "list", of = "%s"}},
+  new = function(cfg) assert(table.concat(cfg.bad, "+") == "%s") return {
+    pick = function(self, ctx, pool) return pool[1] end} end}""" % ("string", "b1+b 2+3"), encoding="utf-8")
+    simulate("-p", script, "--with", "bad=[b1, b 2 ,3]", "--duration", "1s")
+    done = command("simulate", "-p", script, "--with", "bad=b1", "--duration", "1s")
+    assert done.returncode == 1 and "option 'bad' of script" in done.stderr
+    assert "must be a list such as [a, b]" in done.stderr
+    done = command("simulate", "-p", script, "--with", "bad=[]", "--duration", "1s")
+    assert done.returncode == 1 and "assertion failed" in done.stderr
+
+
+def test_a_file_that_was_meant_is_told_of(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = command("simulate", "-p", "grudge")
+    assert done.returncode == 1 and "to mean it" not in done.stderr
+    (tmp_path / "grudge.lua").write_text("", encoding="utf-8")
+    done = command("simulate", "-p", "grudge")
+    assert done.returncode == 1 and "there is a file ./grudge.lua; to mean it, write -p ./grudge.lua" in done.stderr
+
+
 # ---- what is printed ----
 
 def test_the_same_seed_gives_the_same_result():
