@@ -534,6 +534,7 @@ void test_file_run(const struct snapshot *snapshot, const struct test_settings *
     file->snapshot.zones = file->zones;
     file->snapshot.tags = file->tags;
     file->snapshot.zone_count = file->snapshot.tag_count = 0;
+    file->snapshot.workers = 1;
     file->snapshot.pool_count = 0; /* options may name any */
     file->server_ref = LUA_NOREF;
     file->fake.fate = FATE_REFUSED;

@@ -325,6 +325,7 @@ static int finish(struct reading *reading) {
     if (scenario->snapshot == NULL) {
         return OFFLINE_FAILED;
     }
+    scenario->snapshot->workers = scenario->workers; /* what alacrity.worker() says */
     return label_policies(scenario) ? OFFLINE_OK : words_no_memory();
 }
 

@@ -96,7 +96,7 @@ local policy = {}
 --- is counted. `nil, reason` is how a policy says that nobody should get the session: with
 --- `fallback: reject` it is closed.
 ---@param ctx alacrity.Context the session
----@param pool alacrity.Pool the backends that can take it; may be empty
+---@param pool alacrity.Pool the backends that can take it, one at least: without any it is not asked
 ---@return alacrity.Backend? backend one of the pool, or nil
 ---@return string? reason why nobody, for people; up to 127 bytes are kept
 function policy:pick(ctx, pool) end

@@ -254,6 +254,27 @@ return {api = 1, kind = "policy", name = "loops", new = function() return {
     assert result["overruns"] == 3 and result["not_asked"] == document["sessions"] - 3
 
 
+def test_every_instance_knows_its_worker_and_hears_of_every_end(tmp_path):
+    script = tmp_path / "knows.lua"
+    script.write_text("""
+local alacrity = require "alacrity"
+local workers, ends = alacrity.shared("workers"), alacrity.shared("ends")
+return {api = 1, kind = "policy", name = "knows", new = function()
+  local index, count = alacrity.worker()
+  assert(index >= 0 and index < 3 and count == 3)
+  alacrity.after(1, function() assert(workers:add(tostring(index), true)) end) -- nobody else is it
+  alacrity.after(599, function()
+    assert(workers:count() == 3)
+    for _, reason in ipairs {"done", "backend_reset", "connect_failed", "no_backend"} do
+      assert(ends:get(reason), reason)
+    end
+  end)
+  return {pick = function(self, ctx, pool) assert(#pool > 0) return pool[1] end,
+    on_close = function(self, closed) ends:incr(closed.reason, 1, 0) end} end}""", encoding="utf-8")
+    results, _ = simulate("-p", script, "-b", 1, "--workers", 3, "--duration", "10m", "--fail", "b1@1m-2m")
+    assert results[str(script)]["first_error"] is None
+
+
 def test_a_list_as_an_option(tmp_path):
     script = tmp_path / "lists.lua"
     script.write_text("""
