@@ -182,9 +182,12 @@ static void serve(struct engine *engine, const struct arrival *arrival, struct e
                         (0.8 + 0.4 * random_unit(&engine->luck));
     double reached = arrival->at + connect_ms / 1000, length = arrival->duration * config->slow;
     double begins = reached;
+    ending->reset = config->resets > 0 && random_unit(&engine->luck) < config->resets;
     set_active(backend, active, arrival->at);
     slot_connected(backend->slot, (float)connect_ms, (uint64_t)((CLOCK_START + reached) * 1000));
-    if (backend->places != NULL) {
+    if (ending->reset) {
+        length = 0; /* it never gets a place */
+    } else if (backend->places != NULL) {
         begins = take_place(backend, reached, length);
         double wait = begins - reached;
         histogram_add(&result->waits, (uint64_t)(wait * 1e6));
@@ -257,7 +260,9 @@ static void end_session(struct engine *engine, struct ending *ending) {
     struct backend *backend = &engine->backends[ending->backend];
     if (backend->epoch == ending->epoch) {
         set_active(backend, backend->active - 1, ending->at);
-        tell(engine, ending, ending->at, REASON_DONE);
+        engine->result->cut += ending->reset;
+        engine->result->backends[ending->backend].cut += ending->reset;
+        tell(engine, ending, ending->at, ending->reset ? REASON_BACKEND_RESET : REASON_DONE);
     }
     values_free(&ending->values);
 }

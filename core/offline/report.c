@@ -109,6 +109,10 @@ static void describe_scenario(const struct comparison *comparison, struct text *
         if (backend->slow != 1) {
             text_format(out, "%s is %g times as slow\n", backend->name, backend->slow);
         }
+        if (backend->resets > 0) {
+            text_format(out, "%s resets %g %% of its sessions\n", backend->name,
+                        backend->resets * 100);
+        }
     }
     for (uint32_t i = 0; i < scenario->outage_count; i++) {
         const struct scenario_outage *outage = &scenario->outages[i];
@@ -231,6 +235,14 @@ static bool has_outages(const struct comparison *comparison) {
     return comparison->scenario->outage_count > 0;
 }
 
+static bool anything_cut(const struct comparison *comparison) {
+    bool cut = has_outages(comparison);
+    for (uint32_t i = 0; i < comparison->scenario->policy_count; i++) {
+        cut = cut || comparison->results[i].cut > 0;
+    }
+    return cut;
+}
+
 /* Any pick that the fallback made says that the policy did not; a call can fail beside that. */
 static bool anything_failed(const struct comparison *comparison) {
     bool failed = false;
@@ -252,7 +264,7 @@ static const struct row rows[] = {
     {"moved", "clients of other backends that changed theirs when one went", row_moved,
      has_outages},
     {"retries", "connects to a backend that had failed", row_retries, has_outages},
-    {"cut", "sessions open on a backend when it failed", row_cut, has_outages},
+    {"cut", "sessions that their backend cut", row_cut, anything_cut},
     {"lost", "sessions that found no backend", row_lost, NULL},
     {"nil", "picks the policy answered with nil", row_nil, anything_failed},
     {"errors", "calls it failed: errors, nonsense, stops", row_errors, anything_failed},

@@ -28,6 +28,8 @@ static const char usage[] =
     "      --connect TIME        to connect to an idle backend; 1ms\n"
     "      --fail NAME@FROM[-TO]    it refuses connections then, and its sessions are cut\n"
     "      --remove NAME@FROM[-TO]  it is drained then\n"
+    "      --reset NAME=SHARE    it accepts, then resets such a share of its sessions, as 5% or "
+    "0.05\n"
     "      --notice TIME         until its health check sees a failure, or its end; 5s\n"
     "\n"
     "The sessions:\n"
@@ -250,6 +252,7 @@ static int take_option(struct reading *reading, int option) {
     case BACKEND_CAPACITY:
     case BACKEND_FAIL:
     case BACKEND_REMOVE:
+    case BACKEND_RESET:
         return remember(reading, option, optarg);
     case 'c': {
         bool good = words_seconds(optarg, &seconds);
@@ -339,6 +342,7 @@ int scenario_read(struct scenario *scenario, int argc, char **argv) {
                                           {"connect", required_argument, NULL, 'c'},
                                           {"fail", required_argument, NULL, BACKEND_FAIL},
                                           {"remove", required_argument, NULL, BACKEND_REMOVE},
+                                          {"reset", required_argument, NULL, BACKEND_RESET},
                                           {"notice", required_argument, NULL, 'n'},
                                           {"rate", required_argument, NULL, 'r'},
                                           {"duration", required_argument, NULL, 'd'},

@@ -275,6 +275,32 @@ return {api = 1, kind = "policy", name = "knows", new = function()
     assert results[str(script)]["first_error"] is None
 
 
+def test_a_backend_that_accepts_and_resets(tmp_path):
+    """A policy that listens avoids it; one that does not loses a fifth of its sessions there."""
+    script = tmp_path / "hears.lua"
+    script.write_text("""
+return {api = 1, kind = "policy", name = "hears", new = function()
+  local bad = {}
+  return {
+    on_close = function(self, closed)
+      if closed.reason == "backend_reset" then
+        assert(closed.backend.name == "b2" and closed.duration_ms < 10)
+        bad[closed.backend.id] = true
+      end
+    end,
+    pick = function(self, ctx, pool)
+      return pool:min(function(b) return (bad[b.id] and 1000 or 0) + b.active end) end} end}""", encoding="utf-8")
+    results, _ = simulate("-p", script, "-p", "round-robin", "-b", 4, "--reset", "b2=20%", "--capacity", 100,
+                          "--rate", "100/s", "--duration", "10m", "--workers", 1)
+    heard, deaf = results[str(script)], results["round-robin"]
+    assert heard["errors"] == 0 and heard["cut"] < 10
+    about(deaf["cut"], deaf["backends"]["b2"]["sessions"] * 0.2, 0.06)
+    assert deaf["backends"]["b2"]["cut"] == deaf["cut"]
+    about(deaf["backends"]["b2"]["mean_active"], deaf["backends"]["b1"]["mean_active"] * 0.8, 0.06)
+    text = command("simulate", "-p", "first", "--reset", "b1=0.5", "--duration", "1m").stdout
+    assert "b1 resets 50 % of its sessions" in text and re.search("^cut  .*sessions that their backend cut", text, re.M)
+
+
 def test_a_list_as_an_option(tmp_path):
     script = tmp_path / "lists.lua"
     script.write_text("""
@@ -468,6 +494,10 @@ def test_a_trace_without_sessions(tmp_path):
     (["--slow", "b1"], "--slow is written"),
     (["--slow", "b1=-2"], "--slow is written"),
     (["--slow", "b1=2y"], "--slow is written"),
+    (["--reset", "z=1"], "--reset: there is no backend 'z'"),
+    (["--reset", "b1"], "--reset is written"),
+    (["--reset", "b1=101%"], "--reset is written"),
+    (["--reset", "b1=0.5x"], "--reset is written"),
     (["--capacity", "0"], "--capacity must be"),
     (["--capacity", "z=1"], "--capacity: there is no backend 'z'"),
     (["--fail", "b1"], "--fail is written"),
