@@ -168,9 +168,14 @@ struct scripting {
     /* Before the first script of the host is made: its alacrity.now() answers now(), and its
      * math.random begins with the seed (0: as ever). For tools that make time up. */
     void (*host_virtual)(struct script_host *host, double (*now)(void), double seed);
+    /* The owner's thread, for such tools. When the first of its scripts' timers is due, by now();
+     * INFINITY: none is. And that one's turn, once now() is there; TOLD_NOBODY: there was none. */
+    double (*host_due)(const struct script_host *host);
+    enum policy_told (*host_turn)(struct script_host *host);
     /* The owner's thread: the host is in use from now on. Until then, in trials and as shadows, its
      * scripts may look at what is shared, but what they change is only answered, not done.
-     * `loop` is the thread's, for what scripts do later; NULL: that never happens. */
+     * `loop` is the thread's, for what scripts do later; NULL: that never happens, but in virtual
+     * hosts, by host_turn. */
     void (*host_start)(struct script_host *host, struct ev_loop *loop);
     /* The owner's thread: another host took over. It may still be asked, but does nothing of itself
      * any more. */
@@ -194,6 +199,10 @@ struct scripting {
     /* Worker. The view was prepared. Never yields, never fails the session. */
     enum pick_answer (*policy_pick)(struct policy *policy, const struct alacrity_ctx_private *ctx,
                                     struct slot **slot);
+
+    /* Worker. What the policy said when it last answered nil, or what its last bad answer was; "" =
+     * nothing. Until it is asked again. */
+    const char *(*policy_reason)(const struct policy *policy);
 
     /* Builder, of a policy just made: has it an on_close, which is to be told of sessions' ends? */
     bool (*policy_hears)(const struct policy *policy);

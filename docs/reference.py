@@ -219,7 +219,10 @@ def text_of_all():
              "Everything a script can use. Made from the annotations in `lua/types` by `make reference`,",
              "which editors read too (see [scripts.md](scripts.md#in-your-editor)); each of them is",
              "compared with the real thing on every test run.", "",
-             "A type that ends with `?` may be nil; a parameter with `?` may be left out.", ""]
+             "A type that ends with `?` may be nil; a parameter with `?` may be left out.", "",
+             "Options of type `duration`, and everything named `..._ms`, are milliseconds; every other time is",
+             "in seconds: `alacrity.now()`, `every` and `after`, the `ttl` of what is shared, limits in",
+             "`alacrity.net`. A duration option therefore becomes `cfg.pause / 1000` there.", ""]
     all_chapters = chapters()
     for chapter in all_chapters:
         anchor = chapter.title.lower().replace(" ", "-")

@@ -2,8 +2,11 @@
 #include "lua/fake.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "base/clock.h"
 
 static _Thread_local const struct fake *clock_of;
 
@@ -36,7 +39,7 @@ static void schedule(struct fake *fake, struct fake_event event, double seconds)
         fake->events = grown;
         fake->capacity = capacity;
     }
-    event.due = fake->now + seconds;
+    event.due = clock_round(fake->now + seconds);
     event.order = fake->next_order++;
     fake->events[fake->count++] = event;
 }
@@ -67,7 +70,7 @@ static bool is_ready(const struct fake_end *end, int events) {
     if (end->connecting) {
         return false;
     }
-    bool over = end->connect_error != 0 || end->reset || end->peer == NULL || end->peer->closed;
+    bool over = end->connect_error != 0 || end->reset || end->ended;
     if ((events & EV_READ) != 0 && (over || end->in_length > 0)) {
         return true;
     }
@@ -126,8 +129,9 @@ static int start_connect(struct socket *socket, const struct address *address) {
     static const int errors[] = {
         [FATE_REFUSED] = ECONNREFUSED, [FATE_UNREACHABLE] = EHOSTUNREACH, [FATE_UNANSWERED] = 0};
     near->connect_error = fake->fate >= FATE_REFUSED ? errors[fake->fate] : 0;
-    far->closed = fake->fate == FATE_CLOSED;
+    near->ended = fake->fate == FATE_CLOSED;
     near->reset = fake->fate == FATE_RESET;
+    far->closed = near->ended || near->reset;
     if (fake->fate != FATE_UNANSWERED) {
         schedule(fake, (struct fake_event){.kind = EVENT_CONNECT, .end = near},
                  fake->connect_seconds);
@@ -139,11 +143,23 @@ static int connect_error(struct socket *socket) {
     return end_of(socket)->connect_error;
 }
 
+/* True: its holder is told of the reset now. */
+static bool tells_reset(struct fake_end *end) {
+    bool tells = end->reset && !end->ended && !end->told;
+    end->told = true;
+    return tells;
+}
+
 static ssize_t send_bytes(struct socket *socket, const char *bytes, size_t length) {
     struct fake_end *end = end_of(socket), *peer = end->peer;
-    if (end->reset || peer == NULL || peer->closed) {
-        errno = end->reset ? ECONNRESET : EPIPE;
+    if (end->reset) {
+        errno = tells_reset(end) ? ECONNRESET : EPIPE;
         return -1;
+    }
+    if (peer->closed) { /* nobody reads that: a reset comes back */
+        end->reset = true;
+        notify(world_of(socket), end);
+        return (ssize_t)length;
     }
     size_t room = FAKE_BUFFER_BYTES - peer->in_length;
     if (room == 0) {
@@ -160,16 +176,15 @@ static ssize_t send_bytes(struct socket *socket, const char *bytes, size_t lengt
 static ssize_t receive_bytes(struct socket *socket, char *bytes, size_t length) {
     struct fake_end *end = end_of(socket);
     if (end->in_length == 0) {
+        bool over = end->ended || (end->reset && !tells_reset(end));
         errno = end->reset ? ECONNRESET : EAGAIN;
-        return !end->reset && (end->peer == NULL || end->peer->closed) ? 0 : -1;
+        return over ? 0 : -1;
     }
     size_t count = length < end->in_length ? length : end->in_length;
     memcpy(bytes, end->in, count);
     end->in_length -= count;
     memmove(end->in, end->in + count, end->in_length);
-    if (end->peer != NULL) {
-        notify(world_of(socket), end->peer);
-    }
+    notify(world_of(socket), end->peer);
     return (ssize_t)count;
 }
 
@@ -180,6 +195,10 @@ static void close_socket(struct socket *socket) {
     cancel(fake, NULL, end);
     end->socket = NULL;
     end->closed = true;
+    if (!peer->reset && !peer->closed) {
+        peer->ended = end->in_length == 0;
+        peer->reset = !peer->ended;
+    }
     if (peer->socket == NULL) {
         free_end(fake, peer);
         free_end(fake, end);
@@ -196,7 +215,6 @@ void fake_adopt(struct fake *fake, struct fake_end *end, struct socket *socket) 
 void fake_reset(struct fake *fake, struct socket *socket) {
     struct fake_end *peer = end_of(socket)->peer;
     peer->reset = true;
-    peer->in_length = 0; /* as with a real one, what was not read is lost */
     notify(fake, peer);
 }
 
@@ -241,13 +259,12 @@ bool fake_step(struct fake *fake) {
     return true;
 }
 
-bool fake_due_now(const struct fake *fake) {
+double fake_due(const struct fake *fake) {
+    double due = (double)INFINITY;
     for (uint32_t i = 0; i < fake->count; i++) {
-        if (fake->events[i].due <= fake->now) {
-            return true;
-        }
+        due = fake->events[i].due < due ? fake->events[i].due : due;
     }
-    return false;
+    return due;
 }
 
 void fake_free(struct fake *fake) {

@@ -1,6 +1,9 @@
 /* Fake: the world of the scripts of one test file (test.c). Time is virtual: it stands still while
  * scripts run, and fake_step moves it to what is due next. Connections are pairs of ends in memory;
- * what is behind them is a function of the test, or one of a few simple fates.
+ * what is behind them is a function of the test, or one of a few simple fates. They behave as
+ * sockets of Linux on its loopback do: what has arrived can be read whatever comes after it; the
+ * first bytes sent to a peer that has closed go out well, and bring a reset; and closing what was
+ * not read to its end is a reset, too.
  *
  * The thread that runs the test file owns all of it. */
 #ifndef LUA_FAKE_H
@@ -30,8 +33,12 @@ struct fake_end {
     char *in; /* arrived, not yet read; FAKE_BUFFER_BYTES */
     size_t in_length;
     int connect_error;
-    bool connecting, closed, reset; /* closed: by its holder; reset: by its peer */
-    int watched;                    /* EV_READ or EV_WRITE; 0 = nothing */
+    bool connecting;
+    bool closed; /* by its holder */
+    bool ended;  /* by its peer, in order: nothing more comes */
+    bool reset;  /* by its peer: nothing can be sent any more ... */
+    bool told;   /* ... and its holder, sending or receiving, was told so: once, as a kernel does */
+    int watched; /* EV_READ or EV_WRITE; 0 = nothing */
 };
 
 enum fake_event_kind { EVENT_TIMER, EVENT_CONNECT, EVENT_READY };
@@ -63,8 +70,8 @@ extern const struct machine machine_fake; /* its world is a struct fake */
 
 /* Lets what is due next happen. False: nothing ever will. */
 bool fake_step(struct fake *fake) __attribute__((warn_unused_result));
-/* Is something due at this very moment? */
-bool fake_due_now(const struct fake *fake);
+/* When that is; INFINITY: never. */
+double fake_due(const struct fake *fake);
 void fake_free(struct fake *fake);
 
 /* The end belongs to that zeroed socket of a run from now on. */

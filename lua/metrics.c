@@ -116,7 +116,9 @@ int library_open_metric(lua_State *lua) {
     lua_settop(lua, BUCKETS);
     const char *fault;
     if (vm->library.stage != ALACRITY_BUILDING || !vm->loading) {
-        fault = "write it at the top of the script or in `new`; later there are no new ones";
+        fault = vm->acting.script != NULL && vm->acting.script->kind == SCRIPT_TEST
+                    ? "a test makes no metrics of its own; the scripts it loads do"
+                    : "write it at the top of the script or in `new`; later there are no new ones";
     } else if (host->arena == NULL) {
         fault = "there is nothing to count in here";
     } else {

@@ -32,9 +32,15 @@ enum option_type {
 
 static const char *const type_words[OPTION_TYPE_COUNT + 1] = {
     "string", "number", "integer", "boolean", "duration", "pool", "list", "map", "any", NULL};
-static const char *const type_articles[OPTION_TYPE_COUNT] = {
-    "a string",           "a number", "a whole number", "true or false", "a duration such as 250ms",
-    "the name of a pool", "a list",   "a map",          "a value"};
+static const char *const type_articles[OPTION_TYPE_COUNT] = {"a string",
+                                                             "a number",
+                                                             "a whole number",
+                                                             "true or false",
+                                                             "a duration such as 250ms",
+                                                             "the name of a pool",
+                                                             "a list such as [a, b]",
+                                                             "a map",
+                                                             "a value"};
 
 struct option {
     const char *name;
@@ -320,11 +326,49 @@ static void check_limits(struct checking *checking, const struct option *option,
     }
 }
 
+/* As it would be written. */
+static void put_value(struct text *out, const struct value *value, int depth) {
+    if (value->kind != VALUE_LIST && value->kind != VALUE_MAP) {
+        text_string(out, value->string != NULL ? value->string : "null");
+        return;
+    }
+    text_string(out, value->kind == VALUE_LIST ? "[" : "{");
+    for (uint32_t i = 0; i < value->count; i++) {
+        text_string(out, i > 0 ? ", " : "");
+        if (depth == DEPTH_MAX || out->length > 200) {
+            text_string(out, "...");
+            break;
+        }
+        if (value->kind == VALUE_MAP) {
+            text_format(out, "%s: ", value->keys[i]);
+        }
+        put_value(out, &value->items[i], depth + 1);
+    }
+    text_string(out, value->kind == VALUE_LIST ? "]" : "}");
+}
+
+/* The list of choices is on top of the stack. All Lua calls below work on values that stand there
+ * already: none allocates. */
+static void put_choices(lua_State *lua, struct text *out) {
+    size_t count = lua_objlen(lua, -1);
+    for (size_t i = 1; i <= count; i++) {
+        const char *separator = out->length > 0 ? ", " : "";
+        lua_rawgeti(lua, -1, (int)i);
+        if (lua_type(lua, -1) == LUA_TSTRING) {
+            text_format(out, "%s%s", separator, lua_tostring(lua, -1));
+        } else if (lua_type(lua, -1) == LUA_TNUMBER) {
+            text_format(out, "%s%g", separator, lua_tonumber(lua, -1));
+        } else if (lua_type(lua, -1) == LUA_TBOOLEAN) {
+            text_format(out, "%s%s", separator, lua_toboolean(lua, -1) ? "true" : "false");
+        }
+        lua_pop(lua, 1);
+    }
+}
+
 /* The value is on top of the stack, the schema's entry at `entry`. */
 static void check_choices(struct checking *checking, int entry, const struct value *value) {
     lua_State *lua = checking->lua;
     int given = lua_gettop(lua);
-    struct text known = {0};
     bool found = false;
     push_field(lua, entry, "choices");
     if (lua_istable(lua, -1)) {
@@ -335,28 +379,39 @@ static void check_choices(struct checking *checking, int entry, const struct val
             lua_pop(lua, 1);
         }
         if (!found) {
-            /* All Lua calls below work on values that stand there already: none allocates. */
-            for (size_t i = 1; i <= count; i++) {
-                lua_rawgeti(lua, -1, (int)i);
-                if (lua_type(lua, -1) == LUA_TSTRING) {
-                    text_format(&known, "%s%s", known.length > 0 ? ", " : "",
-                                lua_tostring(lua, -1));
-                } else if (lua_type(lua, -1) == LUA_TNUMBER) {
-                    text_format(&known, "%s%g", known.length > 0 ? ", " : "",
-                                lua_tonumber(lua, -1));
-                }
-                lua_pop(lua, 1);
-            }
+            struct text known = {0}, written = {0};
+            put_choices(lua, &known);
+            put_value(&written, value, 0);
             messages_add(checking->messages, value->at,
                          "option '%s' of script %s cannot be '%s'; write one of: %s",
                          checking->option, checking->script->name,
-                         value->string != NULL ? value->string : "?",
+                         written.bytes != NULL ? written.bytes : "?",
                          known.bytes != NULL ? known.bytes : "");
             text_free(&known);
+            text_free(&written);
             checking->ok = false;
         }
     }
     lua_settop(lua, given);
+}
+
+/* Limits and choices of the value on top of the stack; of a list or map, those of its elements. */
+static void check_value(struct checking *checking, const struct option *option, int entry,
+                        const struct value *value) {
+    lua_State *lua = checking->lua;
+    if (option->type != OPTION_LIST && option->type != OPTION_MAP) {
+        check_limits(checking, option, value);
+        check_choices(checking, entry, value);
+        return;
+    }
+    int given = lua_gettop(lua);
+    for (uint32_t i = 0; i < value->count; i++) {
+        push_key(lua, value, i);
+        lua_rawget(lua, given);
+        check_limits(checking, option, &value->items[i]);
+        check_choices(checking, entry, &value->items[i]);
+        lua_settop(lua, given);
+    }
 }
 
 /* ---- defaults ---- */
@@ -448,8 +503,7 @@ static void set_option(struct checking *checking, int schema, int options, const
     checking->option = name;
     if (value != NULL && value->kind != VALUE_NULL) {
         if (push_as(checking, value, option.type, option.of)) {
-            check_limits(checking, &option, value);
-            check_choices(checking, entry, value);
+            check_value(checking, &option, entry, value);
         }
     } else if (option.required) {
         messages_add(checking->messages, checking->use->at,

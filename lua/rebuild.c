@@ -7,7 +7,9 @@
  * and whoever gets it last frees it. */
 #include "lua/rebuild.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/list.h"
@@ -145,7 +147,11 @@ void rebuild_begin(struct script *script, const char *hook, bool picking) {
     vm->resting = true;
     vm->out = trips_breaker(vm);
     log_stop_of(script, hook, how);
-    snprintf(script->last_error, sizeof(script->last_error), "%s: %s", hook, how);
+    const char *where = vm->near[0] != '\0' ? ", in or below the function at " : "";
+    int length = snprintf(script->last_error, sizeof(script->last_error), "%s: %s", hook, how);
+    if (length > 0 && length + strlen(where) + strlen(vm->near) < sizeof(script->last_error)) {
+        strcat(strcat(script->last_error, where), vm->near); /* else the log alone tells */
+    }
     runtime_state_lost(vm);
     timers_state_lost(vm);
     hand_over(vm);

@@ -13,6 +13,7 @@
 #include "lua/runtime.h"
 #include "lua/state.h"
 #include "lua/test.h"
+#include "lua/timers.h"
 #include "lua/vm.h"
 
 static void host_free(struct script_host *host) {
@@ -62,6 +63,8 @@ static const struct scripting table = {
     .self_test = state_self_test,
     .host_new = vm_host_new,
     .host_virtual = vm_host_virtual,
+    .host_due = timers_due,
+    .host_turn = timers_turn,
     .host_start = library_host_start,
     .host_stop = library_host_stop,
     .host_retire = library_host_retire,
@@ -69,6 +72,7 @@ static const struct scripting table = {
     .policy_new = policy_new,
     .policy_snapshot = policy_snapshot,
     .policy_pick = policy_pick,
+    .policy_reason = policy_reason,
     .policy_hears = policy_hears,
     .policy_closed = policy_closed,
     .policy_stop = policy_stop,

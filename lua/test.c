@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "lua/guard.h"
 #include "lua/runtime.h"
+#include "lua/timers.h"
 
 struct region *test_memory(struct test_file *file) {
     return file->case_number == 0 ? &file->memory : &file->case_memory;
@@ -91,7 +92,7 @@ static int push_answer(lua_State *lua, struct run *run) {
         push_counts(lua, file);
         return 3;
     }
-    if (kind == REQUEST_CLOSE) {
+    if (kind == REQUEST_CLOSE || kind == REQUEST_ADVANCE) {
         return 1;
     }
     if (kind == REQUEST_PICK) {
@@ -130,6 +131,56 @@ int test_ask(lua_State *lua, struct test_file *file, enum request_kind kind) {
     return lua_yield(lua, 0);
 }
 
+/* ---- what is due ---- */
+
+/* A timer of a script under test failed, if one did: the case is to be told. */
+static void note_trouble(struct test_file *file, struct script_host *host) {
+    const struct script *script = host->timer_trouble;
+    host->timer_trouble = NULL;
+    if (script != NULL && script->kind != SCRIPT_TEST && file->timer_error.length == 0) {
+        text_format(&file->timer_error, "a timer of %s failed: %s", script->name,
+                    script->last_error);
+    }
+}
+
+bool test_step(struct test_file *file) {
+    double due, world_due = fake_due(&file->fake);
+    const struct test_policy *policy = test_policy_due(file, &due);
+    if (policy == NULL || due > world_due) {
+        bool stepped = fake_step(&file->fake);
+        note_trouble(file, file->host);
+        return stepped;
+    }
+    file->fake.now = due > file->fake.now ? due : file->fake.now;
+    (void)scripting->host_turn(policy->host);
+    note_trouble(file, policy->host);
+    return true;
+}
+
+/* True: the time is there. What failed on the way is told. */
+static bool serve_advance(struct test_file *file) {
+    double due, world_due = fake_due(&file->fake);
+    (void)test_policy_due(file, &due);
+    if (due <= file->request.until || world_due <= file->request.until) {
+        return false;
+    }
+    file->fake.now = file->request.until;
+    file->answer.ok = file->timer_error.length == 0;
+    file->answer.fatal = !file->answer.ok;
+    if (file->answer.fatal) {
+        test_fail(file, "%s", file->timer_error.bytes);
+        text_clear(&file->timer_error);
+    }
+    return true;
+}
+
+void test_stop_timers(const void *instance) {
+    const struct instance *owner = instance;
+    if (owner != NULL && !owner->script->vm->resting) {
+        timers_stop_of(owner->script->vm, owner);
+    }
+}
+
 /* ---- what test.lua is handed ---- */
 
 /* native.case(name, function) */
@@ -157,6 +208,13 @@ static int add_case(lua_State *lua) {
     file->last_case = added;
     lua_pushboolean(lua, 1);
     return 1;
+}
+
+/* native.advance(seconds); by the driver */
+static int advance(lua_State *lua) {
+    struct test_file *file = test_file_of(lua);
+    file->request.until = clock_round(file->fake.now + luaL_checknumber(lua, 1));
+    return test_ask(lua, file, REQUEST_ADVANCE);
 }
 
 /* native.finish(passed, message): of the case that runs */
@@ -215,8 +273,11 @@ static int callers(lua_State *lua) {
 
 /* Under guard_cfunction; argument: the file. */
 static int open_natives(lua_State *lua) {
-    static const luaL_Reg functions[] = {
-        {"case", add_case}, {"finish", finish}, {"callers", callers}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"case", add_case},
+                                         {"finish", finish},
+                                         {"callers", callers},
+                                         {"advance", advance},
+                                         {NULL, NULL}};
     struct test_file *file = lua_touserdata(lua, 1);
     lua_newtable(lua);
     lua_pushlightuserdata(lua, file);
@@ -242,6 +303,7 @@ static void end_run(struct run *run, enum run_end how) {
     struct test_run *test_run = (struct test_run *)run;
     struct test_file *file = test_run->file;
     const struct vm *vm = run->script->vm;
+    file->returned_table = how == RUN_RETURNED && lua_istable(run->thread, 1);
     if (how != RUN_RETURNED) {
         file->passed = false;
         file->lost = file->lost || vm->lost;
@@ -271,6 +333,9 @@ static void serve_request(struct test_file *file) {
     switch (file->request.kind) {
     case REQUEST_NONE:
         return;
+    case REQUEST_ADVANCE:
+        done = serve_advance(file);
+        break;
     case REQUEST_POLICY:
     case REQUEST_PICK:
     case REQUEST_CLOSE:
@@ -287,7 +352,7 @@ static void serve_request(struct test_file *file) {
     }
     if (done) {
         run_ready(&file->current->run); /* it may be gone afterwards */
-    } else if (!fake_step(&file->fake)) {
+    } else if (!test_step(file)) {
         file->fake.failed = true; /* a check that runs has a deadline: this cannot be */
     }
 }
@@ -334,10 +399,15 @@ static void drive(struct test_file *file, int function_ref, const char *hook) {
             give_up(file, late);
         } else if (file->current->run.wait == WAIT_ANSWER) {
             serve_request(file);
-        } else if (!fake_step(&file->fake)) {
+        } else if (!test_step(file)) {
             give_up(file, "it waits for something that never happens");
         }
     }
+    if (file->passed && file->timer_error.length > 0) {
+        file->passed = false;
+        text_string(&file->message, file->timer_error.bytes);
+    }
+    text_clear(&file->timer_error);
     test_check_stop(file);
     test_route_stop(file);
     file->request.kind = REQUEST_NONE;
@@ -369,11 +439,16 @@ static void run_cases(struct test_file *file) {
         drive(file, each->function_ref, "case");
         tell(file, each->name, file->passed, file->passed ? "" : message_of(file));
         test_pools_free(file, file->case_number);
+        test_checks_stop_timers(file, file->case_number);
+        test_routes_stop_timers(file, file->case_number);
         region_free(&file->case_memory);
     }
     if (count == 0 && only == NULL) {
         tell(file, "has cases", false,
-             "there is no case in this file; write test.case(name, function)");
+             file->returned_table
+                 ? "this file is no test, but a script: it returns a table and makes no case; give "
+                   "me the test of it, a file such as mine_test.lua"
+                 : "there is no case in this file; write test.case(name, function)");
     }
 }
 
@@ -406,6 +481,19 @@ static bool load(struct test_file *file, const struct script_use *use) {
     return file->script != NULL;
 }
 
+/* It failed before it made a case: maybe because it is none. */
+static void doubt(struct test_file *file) {
+    static const char ending[] = "_test.lua";
+    const char *path = file->settings->path;
+    size_t length = strlen(path), end = sizeof(ending) - 1;
+    bool named = length >= end && strcmp(path + length - end, ending) == 0;
+    if (file->script != NULL && file->cases == NULL && !named) {
+        text_string(&file->message,
+                    "\nis this file a test? it made no case until then, and its name "
+                    "does not end in _test.lua");
+    }
+}
+
 static void file_free(struct test_file *file) {
     test_pools_free(file, 0);
     if (file->host != NULL) {
@@ -426,6 +514,7 @@ static void file_free(struct test_file *file) {
     text_free(&file->answer.text);
     text_free(&file->answer.info);
     text_free(&file->server_error);
+    text_free(&file->timer_error);
     region_free(&file->case_memory);
     region_free(&file->memory);
     free(file);
@@ -445,6 +534,7 @@ void test_file_run(const struct snapshot *snapshot, const struct test_settings *
     file->snapshot.zones = file->zones;
     file->snapshot.tags = file->tags;
     file->snapshot.zone_count = file->snapshot.tag_count = 0;
+    file->snapshot.workers = 1;
     file->snapshot.pool_count = 0; /* options may name any */
     file->server_ref = LUA_NOREF;
     file->fake.fate = FATE_REFUSED;
@@ -461,6 +551,7 @@ void test_file_run(const struct snapshot *snapshot, const struct test_settings *
     if (file->passed) {
         run_cases(file);
     } else {
+        doubt(file);
         tell(file, "is loaded", false, message_of(file));
     }
     file_free(file);

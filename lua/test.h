@@ -23,6 +23,7 @@ struct test_file;
 /* What the case asks the driver for. */
 enum request_kind {
     REQUEST_NONE,
+    REQUEST_ADVANCE,
     REQUEST_POLICY,
     REQUEST_PICK,
     REQUEST_CLOSE,
@@ -47,6 +48,7 @@ struct test_request {
     uint32_t tried[VIEW_TRIED_MAX], tried_count;
     struct values values; /* PICK, CLOSE, ROUTED */
     struct alacrity_closed_private closed;
+    double until; /* ADVANCE */
     /* RUN, ROUTED */
     struct slot *slot;
     uint32_t timeout_ms;
@@ -84,14 +86,14 @@ struct test_policy {
 /* Lives as long as the file, as what the host keeps of it does. */
 struct test_check {
     struct test_check *next;
-    uint32_t id;
+    uint32_t id, of_case;
     struct pool_config config;
     struct check *check;
 };
 
 struct test_route {
     struct test_route *next;
-    uint32_t id;
+    uint32_t id, of_case;
     struct listener_config config;
     struct route *route;
 };
@@ -142,6 +144,7 @@ struct test_file {
     struct test_route *routes;
     struct test_run *current; /* case, or file; NULL = it has ended */
     bool passed;              /* how */
+    bool returned_table;      /* the file did, as a policy or a check would */
     bool lost;                /* the test's state was stopped: nothing of it may be touched */
     struct text message;      /* why it did not pass */
     struct test_request request;
@@ -154,6 +157,7 @@ struct test_file {
     uint32_t connections;
     struct text server_error;
     struct test_client client; /* of a route that runs */
+    struct text timer_error;   /* the first of timers that the case has not been told of */
 };
 
 /* As the member of struct scripting. */
@@ -173,6 +177,10 @@ int test_ask(lua_State *lua, struct test_file *file, enum request_kind kind);
 /* Driver: writes the answer; `text` formatted. */
 void test_fail(struct test_file *file, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/* Lets what is due next happen, in the file's world or in a policy. False: nothing ever will. */
+bool test_step(struct test_file *file) __attribute__((warn_unused_result));
+/* The instance ends what it does later. */
+void test_stop_timers(const void *instance);
 /* The first message, without its line's end; "out of memory" when there is none. */
 void test_fail_messages(struct test_file *file, struct messages *messages);
 
@@ -203,12 +211,16 @@ bool test_read_values(lua_State *lua, struct test_request *request, int at);
  * False: nil and a message are pushed. */
 bool test_read_session(lua_State *lua, struct test_request *request, int at);
 void test_policies_free(struct test_file *file, uint32_t of_case);
+/* The one of them with the timer that is due first, and when; NULL: none has any. */
+struct test_policy *test_policy_due(const struct test_file *file, double *due);
 
 /* test_check.c */
 void test_check_functions(lua_State *lua, struct test_file *file);
 /* CHECK, RUN. False: it is not over, the world must move on. */
 bool test_check_serve(struct test_file *file);
 void test_checks_free(struct test_file *file);
+/* Ends the timers of those the case made. */
+void test_checks_stop_timers(const struct test_file *file, uint32_t of_case);
 /* The run of a check and its servers, if any still is. */
 void test_check_stop(struct test_file *file);
 /* What awaits connections, as arguments of the test: seconds, a function or a word. False: nil and
@@ -222,6 +234,7 @@ bool test_servers_end(struct test_file *file);
 void test_route_functions(lua_State *lua, struct test_file *file);
 bool test_route_serve(struct test_file *file); /* ROUTE, ROUTED; as test_check_serve */
 void test_routes_free(struct test_file *file);
+void test_routes_stop_timers(const struct test_file *file, uint32_t of_case);
 void test_route_stop(struct test_file *file);
 
 #endif

@@ -179,7 +179,8 @@ void test_servers_begin(struct test_file *file) {
 }
 
 bool test_servers_end(struct test_file *file) {
-    while (file->servers != NULL && fake_due_now(&file->fake) && fake_step(&file->fake)) {
+    while (file->servers != NULL && fake_due(&file->fake) <= file->fake.now &&
+           fake_step(&file->fake)) {
     }
     stop_servers(file);
     if (file->server_error.length > 0) {
@@ -200,6 +201,7 @@ static void serve_check(struct test_file *file) {
         return;
     }
     check->id = ++file->next_id;
+    check->of_case = file->case_number;
     check->config.name = (char *)(uintptr_t) "test";
     check->config.check.script = file->request.use;
     check->check = scripting->check_new(file->host, &check->config, &messages);
@@ -285,6 +287,14 @@ void test_check_stop(struct test_file *file) {
         luaL_unref(file->script->vm->lua, LUA_REGISTRYINDEX, file->server_ref);
     }
     file->server_ref = LUA_NOREF;
+}
+
+void test_checks_stop_timers(const struct test_file *file, uint32_t of_case) {
+    for (const struct test_check *check = file->checks; check != NULL; check = check->next) {
+        if (check->of_case == of_case) {
+            test_stop_timers(check->check);
+        }
+    }
 }
 
 void test_checks_free(struct test_file *file) {

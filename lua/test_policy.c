@@ -2,6 +2,7 @@
  *
  * The functions of the test only note what they are told, under the guard of its state; the driver
  * makes, asks and frees policies, outside of it. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -417,6 +418,19 @@ void test_policy_serve(struct test_file *file) {
     } else {
         serve_pick(file);
     }
+}
+
+struct test_policy *test_policy_due(const struct test_file *file, double *due) {
+    struct test_policy *first = NULL;
+    *due = (double)INFINITY;
+    for (struct test_policy *policy = file->policies; policy != NULL; policy = policy->next) {
+        double own = policy->host != NULL ? scripting->host_due(policy->host) : (double)INFINITY;
+        if (own < *due) {
+            *due = own;
+            first = policy;
+        }
+    }
+    return first;
 }
 
 void test_policies_free(struct test_file *file, uint32_t of_case) {

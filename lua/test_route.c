@@ -166,6 +166,7 @@ static void serve_route(struct test_file *file) {
         return;
     }
     route->id = ++file->next_id;
+    route->of_case = file->case_number;
     route->config.name = (char *)(uintptr_t) "test";
     route->config.pool = -1;
     route->config.route = file->request.use;
@@ -228,6 +229,14 @@ void test_route_stop(struct test_file *file) {
     }
     free(client->bytes);
     *client = (struct test_client){0};
+}
+
+void test_routes_stop_timers(const struct test_file *file, uint32_t of_case) {
+    for (const struct test_route *route = file->routes; route != NULL; route = route->next) {
+        if (route->of_case == of_case) {
+            test_stop_timers(route->route);
+        }
+    }
 }
 
 void test_routes_free(struct test_file *file) {

@@ -8,12 +8,16 @@
  *
  * A timer's function runs as a coroutine (run.h), and may use alacrity.net; while it waits there,
  * its next turn is left out. But a policy's, on a worker, is called, and must come to its end like
- * a pick, but with the larger budget. */
+ * a pick, but with the larger budget.
+ *
+ * No loop turns in tests and simulations, where time is made up: there a policy's timer only notes
+ * when it is due, and whoever moves the time asks for that and calls timers_turn. */
 #include "lua/timers.h"
 
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "lua/guard.h"
 #include "lua/policy.h"
@@ -22,6 +26,9 @@
 
 #define SHORTEST 0.01 /* seconds between two turns */
 #define LONGEST 31536000.0
+/* In time made up, which stands still while scripts run: else what spawns itself again and again
+ * would keep it from ever going on. */
+#define SHORTEST_VIRTUAL 0.001
 
 struct timer_run {
     struct run run; /* first */
@@ -39,6 +46,7 @@ struct timer {
     bool cancelled;        /* by the script, while its function runs */
     struct timer_run *run; /* of others, while their function runs */
     struct ev_timer watcher;
+    double due; /* of a virtual host, which has no loop */
 };
 
 /* ---- one timer ---- */
@@ -52,6 +60,9 @@ static void arm(struct timer *timer) {
         ev_now_update(host->owner_loop); /* the function has run since this turn began */
         ev_timer_set(&timer->watcher, timer->seconds, 0);
         ev_timer_start(host->owner_loop, &timer->watcher);
+    } else {
+        double seconds = timer->seconds > SHORTEST_VIRTUAL ? timer->seconds : SHORTEST_VIRTUAL;
+        timer->due = clock_round(host->now() + seconds);
     }
     timer->armed = true;
 }
@@ -93,10 +104,11 @@ static void go_on(struct timer *timer) {
 
 /* ---- when it is due ---- */
 
-static void call(struct timer *timer) {
+static enum policy_told call(struct timer *timer) {
     struct vm *vm = timer->vm;
     struct script *script = timer->acting.script;
     const struct policy *policy = timer->acting.owner;
+    enum policy_told told = TOLD;
     vm->acting = timer->acting;
     timer->called = true;
     script->calls++;
@@ -105,23 +117,28 @@ static void call(struct timer *timer) {
     int status = guard_callback(vm, vm->lua, lua_gettop(vm->lua) - 1, 0, 0);
     if (status != 0) {
         policy_count_trouble(policy, status == GUARD_STOPPED);
+        vm->host->timer_trouble = script;
     }
     if (status == GUARD_STOPPED) {
         rebuild_begin(script, "timer", false); /* ends this timer, and others of the state */
-        return;
+        return TOLD_STOPPED;
     }
     if (status != 0) {
         vm_report_error(script, vm->lua, "timer");
+        told = TOLD_ERROR;
     }
     lua_pop(vm->lua, 1); /* the handler */
     timer->called = false;
     go_on(timer);
+    return told;
 }
 
 static void end_run(struct run *run, enum run_end how) {
     struct timer_run *timer_run = (struct timer_run *)run;
     struct timer *timer = timer_run->timer;
-    (void)how; /* an error was reported */
+    if (how != RUN_RETURNED) { /* it was reported */
+        timer->vm->host->timer_trouble = timer->acting.script;
+    }
     run_release(run);
     free(timer_run);
     timer->run = NULL;
@@ -152,6 +169,7 @@ static void start_run(struct timer *timer) {
     run->timer = timer;
     timer->run = run;
     if (!run_start(&run->run, vm->host, 0, push_function)) {
+        vm->host->timer_trouble = run->run.script;
         free(run);
         if (!vm->resting) { /* else the timer has ended with its state */
             timer->run = NULL;
@@ -168,8 +186,39 @@ static void on_due(struct ev_loop *loop, struct ev_timer *watcher, int events) {
     if (timer->vm->host->loop != NULL || timer->acting.script->kind == SCRIPT_ROUTE) {
         start_run(timer);
     } else {
-        call(timer);
+        (void)call(timer); /* reported and counted */
     }
+}
+
+/* Of a virtual host. NULL: none is armed. */
+static struct timer *first_due(const struct script_host *host) {
+    struct timer *first = NULL;
+    for (const struct vm *vm = host->states; vm != NULL; vm = vm->next) {
+        if (vm->resting || list_is_empty(&vm->timers)) {
+            continue;
+        }
+        list_each(node, &vm->timers) {
+            struct timer *timer = container_of(node, struct timer, node);
+            if (timer->armed && (first == NULL || timer->due < first->due)) {
+                first = timer;
+            }
+        }
+    }
+    return first;
+}
+
+double timers_due(const struct script_host *host) {
+    const struct timer *first = first_due(host);
+    return first != NULL ? first->due : (double)INFINITY;
+}
+
+enum policy_told timers_turn(struct script_host *host) {
+    struct timer *first = first_due(host);
+    if (first == NULL) {
+        return TOLD_NOBODY;
+    }
+    first->armed = false;
+    return call(first);
 }
 
 /* ---- what scripts call ---- */
@@ -224,7 +273,9 @@ static struct timer *timer_new(struct vm *vm, double seconds, int function_ref, 
 int timers_open(lua_State *lua) {
     struct vm *vm = lua_touserdata(lua, lua_upvalueindex(1));
     const char *fault = fault_of(lua, vm);
-    bool asleep = vm->library.stage == ALACRITY_LIVE && vm->host->owner_loop == NULL;
+    const struct script_host *host = vm->host;
+    bool asleep = vm->library.stage == ALACRITY_LIVE && host->owner_loop == NULL &&
+                  !(host->is_virtual && host->started);
     if (fault == NULL && (vm->library.stage == ALACRITY_TRIAL || asleep)) {
         lua_pushnumber(lua, 0); /* nothing comes of it */
         return 1;

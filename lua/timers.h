@@ -13,6 +13,9 @@ int timers_cancel(lua_State *lua);
 
 /* Owner: those made so far begin. The state is in use and does not rest. */
 void timers_start(struct vm *vm);
+/* Owner, of a virtual host without a loop: as scripting.host_due and host_turn. */
+double timers_due(const struct script_host *host);
+enum policy_told timers_turn(struct script_host *host);
 /* Owner: all end, also what they do right now; not those of a state that rests, which never begin.
  */
 void timers_stop(struct vm *vm);

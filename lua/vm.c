@@ -22,6 +22,7 @@
 #include "lua/runtime.h"
 #include "lua/state.h"
 #include "lua/timers.h"
+#include "pool/arena.h"
 #include "pool/view.h"
 
 static const char cdef_text[] =
@@ -144,6 +145,12 @@ static void push_prelude_arguments(lua_State *lua, struct vm *vm) {
     lua_setfield(lua, -2, "seed");
     lua_pushboolean(lua, vm->host->loop != NULL);
     lua_setfield(lua, -2, "control");
+    if (vm->host->owner < ARENA_CONTROL_ROW) {
+        lua_pushnumber(lua, vm->host->owner);
+        lua_setfield(lua, -2, "worker");
+    }
+    lua_pushnumber(lua, vm->host->snapshot != NULL ? vm->host->snapshot->workers : 1);
+    lua_setfield(lua, -2, "workers");
 }
 
 /* ---- making and closing ---- */

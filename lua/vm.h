@@ -94,6 +94,7 @@ struct script_host {
     bool is_virtual;                /* `now` is made up */
     bool started;                   /* in use; the owner's */
     double seed;                    /* of math.random in its states; 0 = the machine's choice */
+    struct script *timer_trouble; /* whose timer failed last, for `alacrity test`; NULL: nobody's */
     const struct machine *machine;  /* what its runs reach the world through (run.h), ... */
     void *world;                    /* ... and whose world that is, if it is not the real one */
     struct script *scripts;         /* loaded scripts, list, newest first; see vm.c */

@@ -3,6 +3,7 @@
 #ifndef BASE_CLOCK_H
 #define BASE_CLOCK_H
 
+#include <math.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -27,6 +28,12 @@ static inline uint64_t clock_wall_ms(void) {
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
     return (uint64_t)t.tv_sec * 1000u + (uint64_t)t.tv_nsec / 1000000u;
+}
+
+/* Of times that are made up, in seconds: to the nearest nanosecond, so that ten times 0.1 and 1 are
+ * the same moment. */
+static inline double clock_round(double seconds) {
+    return floor(seconds * 1e9 + 0.5) / 1e9;
 }
 
 #endif

@@ -165,6 +165,29 @@ static int set_slow(struct scenario *scenario, const char *text) {
     return OFFLINE_OK;
 }
 
+/* NAME=SHARE, as 0.05 or 5% */
+static int set_resets(struct scenario *scenario, const char *text) {
+    const char *written;
+    char *name = words_split(scenario, text, "=", &written), *rest = "";
+    struct scenario_backend *backend = name != NULL ? find_backend(scenario, name) : NULL;
+    if (name == NULL) {
+        return words_no_memory();
+    }
+    if (backend == NULL) {
+        return no_backend("--reset", name);
+    }
+    double share =
+        written != NULL && *written >= '0' && *written <= '9' ? strtod(written, &rest) : -1;
+    bool percent = strcmp(rest, "%") == 0;
+    share = percent ? share / 100 : share;
+    if (!(share >= 0 && share <= 1) || (rest[0] != '\0' && !percent)) {
+        return words_mistake("--reset is written NAME=SHARE, such as b3=5%% or b3=0.05, not %s",
+                             text);
+    }
+    backend->resets = share;
+    return OFFLINE_OK;
+}
+
 /* N for all, or NAME=N */
 static int set_capacity(struct scenario *scenario, const char *text) {
     const char *written;
@@ -227,6 +250,9 @@ int backends_understand(struct scenario *scenario, const struct later *later, ui
             break;
         case BACKEND_CAPACITY:
             code = set_capacity(scenario, text);
+            break;
+        case BACKEND_RESET:
+            code = set_resets(scenario, text);
             break;
         case BACKEND_FAIL:
             code = add_outage(scenario, "--fail", false, text);

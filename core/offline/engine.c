@@ -7,6 +7,7 @@
 #include "offline/engine.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,6 +60,7 @@ struct engine {
     struct slot **slots;
     struct endings endings;
     struct changes changes;
+    double turn_at; /* no timer of a worker's policy is due before */
     struct visit *visits;
     uint16_t removals;   /* so far */
     bool someone_is_out; /* since the last of them nobody came back */
@@ -80,36 +82,32 @@ static double now(void) {
     return virtual_now;
 }
 
-/* ---- results ---- */
+/* ---- what the policy does wrong ---- */
 
-static uint32_t place_of(uint64_t number) {
-    if (number < 64) {
-        return (uint32_t)number;
+/* `what` NULL: as the script's last error says. Only the first is kept. */
+static void failed_call(struct engine *engine, const struct worker *worker, uint64_t *count,
+                        const char *what) {
+    struct result *result = engine->result;
+    struct script_info info;
+    (*count)++;
+    if (result->first_error[0] != '\0') {
+        return;
     }
-    uint32_t power = 63 - (uint32_t)__builtin_clzll(number);
-    uint32_t place = (power - 5) * 64 + (uint32_t)(number >> (power - 6) & 63);
-    return place < HISTOGRAM_PLACES ? place : HISTOGRAM_PLACES - 1;
-}
-
-static void histogram_add(struct histogram *histogram, uint64_t number) {
-    histogram->counts[place_of(number)]++;
-    histogram->total++;
-}
-
-double histogram_share(const struct histogram *histogram, double share) {
-    uint64_t left = (uint64_t)(share * (double)histogram->total);
-    for (uint32_t place = 0; place < HISTOGRAM_PLACES; place++) {
-        if (histogram->counts[place] > left) {
-            return (double)(place < 64 ? place : (uint64_t)(64 + place % 64) << (place / 64 - 1));
-        }
-        left -= histogram->counts[place];
+    if (what != NULL) {
+        snprintf(result->first_error, sizeof(result->first_error), "%s: pick answered %s",
+                 engine->pool.policy.name, what);
+    } else if (scripting->host_script(worker->host, 0, &info)) {
+        snprintf(result->first_error, sizeof(result->first_error), "%s", info.last_error);
     }
-    return 0;
 }
 
-void result_free(struct result *result) {
-    free(result->backends);
-    free(result->series);
+/* What came of a call that has no answer. */
+static void note(struct engine *engine, const struct worker *worker, enum policy_told told) {
+    if (told == TOLD_ERROR) {
+        failed_call(engine, worker, &engine->result->errors, NULL);
+    } else if (told == TOLD_STOPPED) {
+        failed_call(engine, worker, &engine->result->overruns, NULL);
+    }
 }
 
 /* ---- sessions of a backend ---- */
@@ -184,9 +182,12 @@ static void serve(struct engine *engine, const struct arrival *arrival, struct e
                         (0.8 + 0.4 * random_unit(&engine->luck));
     double reached = arrival->at + connect_ms / 1000, length = arrival->duration * config->slow;
     double begins = reached;
+    ending->reset = config->resets > 0 && random_unit(&engine->luck) < config->resets;
     set_active(backend, active, arrival->at);
     slot_connected(backend->slot, (float)connect_ms, (uint64_t)((CLOCK_START + reached) * 1000));
-    if (backend->places != NULL) {
+    if (ending->reset) {
+        length = 0; /* it never gets a place */
+    } else if (backend->places != NULL) {
         begins = take_place(backend, reached, length);
         double wait = begins - reached;
         histogram_add(&result->waits, (uint64_t)(wait * 1e6));
@@ -204,6 +205,30 @@ static void serve(struct engine *engine, const struct arrival *arrival, struct e
         values_free(&ending->values);
         engine->failed = true;
     }
+}
+
+/* The worker's policy was called, and may have timers that are due earlier. */
+static void look_at_timers(struct engine *engine, const struct worker *worker) {
+    double at = scripting->host_due(worker->host) - CLOCK_START;
+    engine->turn_at = at < engine->turn_at ? at : engine->turn_at;
+}
+
+/* The timer that is due first, if one is due at turn_at (it may have been cancelled). */
+static void take_turn(struct engine *engine) {
+    struct worker *first = NULL;
+    double at = (double)INFINITY;
+    for (uint32_t i = 0; i < engine->scenario->workers; i++) {
+        struct worker *worker = &engine->workers[i];
+        double own = scripting->host_due(worker->host) - CLOCK_START;
+        if (own < at) {
+            at = own;
+            first = worker;
+        }
+    }
+    if (first != NULL && at <= engine->turn_at) {
+        note(engine, first, scripting->host_turn(first->host)); /* others may be due now, too */
+    }
+    engine->turn_at = at;
 }
 
 /* Tells the policy, if it wants to hear, that a session ended at `at`. */
@@ -227,16 +252,17 @@ static void tell(struct engine *engine, struct ending *ending, double at,
             ending->backend == NOBODY ? NULL : &engine->backends[ending->backend].slot->script.view,
         .values = &ending->values,
     };
-    enum policy_told told = scripting->policy_closed(worker->policy, &closed);
-    engine->result->errors += told == TOLD_ERROR;
-    engine->result->overruns += told == TOLD_STOPPED;
+    note(engine, worker, scripting->policy_closed(worker->policy, &closed));
+    look_at_timers(engine, worker);
 }
 
 static void end_session(struct engine *engine, struct ending *ending) {
     struct backend *backend = &engine->backends[ending->backend];
     if (backend->epoch == ending->epoch) {
         set_active(backend, backend->active - 1, ending->at);
-        tell(engine, ending, ending->at, REASON_DONE);
+        engine->result->cut += ending->reset;
+        engine->result->backends[ending->backend].cut += ending->reset;
+        tell(engine, ending, ending->at, ending->reset ? REASON_BACKEND_RESET : REASON_DONE);
     }
     values_free(&ending->values);
 }
@@ -316,13 +342,13 @@ static struct slot *ask(struct engine *engine, struct worker *worker,
         result->nil++;
         break;
     case PICK_ERROR:
-        result->errors++;
+        failed_call(engine, worker, &result->errors, NULL);
         break;
     case PICK_BAD:
-        result->bad_answers++;
+        failed_call(engine, worker, &result->bad_answers, scripting->policy_reason(worker->policy));
         break;
     case PICK_STOPPED:
-        result->overruns++;
+        failed_call(engine, worker, &result->overruns, NULL);
         break;
     case PICK_RESTING:
     case PICK_OUT:
@@ -390,6 +416,7 @@ static void arrive(struct engine *engine, const struct arrival *arrival) {
     while (attempts <= engine->pool.retries && attempts < VIEW_TRIED_MAX) {
         ctx.view.attempt = attempts + 1;
         struct slot *slot = pick(engine, worker, &ctx, tried, attempts);
+        look_at_timers(engine, worker);
         if (slot == NULL) {
             break;
         }
@@ -416,12 +443,18 @@ static void arrive(struct engine *engine, const struct arrival *arrival) {
 
 /* ---- playing ---- */
 
-/* Everything that is due before or at `until`, in order; changes before endings. */
+/* Everything that is due before or at `until`, in order; timers before changes before endings. */
 static void catch_up(struct engine *engine, double until) {
     for (;;) {
         const struct ending *ending = endings_first(&engine->endings);
         const struct change *change = changes_first(&engine->changes);
-        if (change != NULL && change->at <= until && (ending == NULL || change->at <= ending->at)) {
+        double turn_at = engine->turn_at;
+        if (turn_at <= until && (change == NULL || turn_at <= change->at) &&
+            (ending == NULL || turn_at <= ending->at)) {
+            advance(engine, turn_at);
+            take_turn(engine);
+        } else if (change != NULL && change->at <= until &&
+                   (ending == NULL || change->at <= ending->at)) {
             advance(engine, change->at);
             apply(engine, change);
             changes_drop(&engine->changes);
@@ -520,6 +553,7 @@ static bool make_workers(struct engine *engine, struct messages *messages) {
         }
         worker->hears = scripting->policy_hears(worker->policy);
         scripting->host_start(worker->host, NULL);
+        look_at_timers(engine, worker);
     }
     return true;
 }
@@ -578,6 +612,7 @@ int engine_run(const struct scenario *scenario, struct load *load, const struct 
     engine->load = load;
     engine->result = result;
     engine->to_sample = 1;
+    engine->turn_at = (double)INFINITY;
     engine->point_end = result->interval;
     engine->pool = (struct pool_config){.fallback = fallback, .retries = 3, .suspect_after = 3};
     for (uint32_t i = 0; scenario->pool_given && i < scenario->snapshot->pool_count; i++) {

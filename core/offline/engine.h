@@ -25,6 +25,7 @@ struct result {
     const struct script_use *policy;
     uint64_t arrivals, sessions; /* begun, and brought to a backend */
     uint64_t picks, nil, errors, bad_answers, overruns, not_asked, fallbacks;
+    char first_error[320];       /* of all that it failed; "" = none */
     uint64_t retries, lost, cut; /* lost: brought to none */
     uint64_t waited;             /* sessions that queued at their backend */
     double wait_seconds, wait_most;
@@ -41,8 +42,11 @@ struct result {
 /* Returns OFFLINE_OK, or the exit code after it printed what is wrong. */
 int engine_run(const struct scenario *scenario, struct load *load, const struct script_use *policy,
                struct result *result) __attribute__((warn_unused_result));
+/* Calls the policy failed: by an error, by nonsense, or because it had to be stopped. */
+uint64_t result_failures(const struct result *result);
 void result_free(struct result *result);
 
+void histogram_add(struct histogram *histogram, uint64_t number);
 /* The number that the given share of those counted does not exceed. */
 double histogram_share(const struct histogram *histogram, double share);
 

@@ -12,6 +12,7 @@ struct ending {
     uint32_t client;
     uint16_t port;
     uint8_t worker, attempts;
+    bool reset;           /* by its backend */
     struct values values; /* what its policy keeps with the session */
 };
 

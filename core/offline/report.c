@@ -109,6 +109,10 @@ static void describe_scenario(const struct comparison *comparison, struct text *
         if (backend->slow != 1) {
             text_format(out, "%s is %g times as slow\n", backend->name, backend->slow);
         }
+        if (backend->resets > 0) {
+            text_format(out, "%s resets %g %% of its sessions\n", backend->name,
+                        backend->resets * 100);
+        }
     }
     for (uint32_t i = 0; i < scenario->outage_count; i++) {
         const struct scenario_outage *outage = &scenario->outages[i];
@@ -200,7 +204,17 @@ static void row_nil(const struct scenario *scenario, const struct result *result
 
 static void row_errors(const struct scenario *scenario, const struct result *result, char *out) {
     (void)scenario;
-    cell_count(result->errors + result->bad_answers + result->overruns, out);
+    cell_count(result_failures(result), out);
+}
+
+/* Of all picks: those it was asked for, and those it was not, as it had been stopped too often. */
+static double fallback_share(const struct result *result) {
+    return share(result->fallbacks, result->picks + result->not_asked);
+}
+
+static void row_fallback(const struct scenario *scenario, const struct result *result, char *out) {
+    (void)scenario;
+    cell_share(fallback_share(result), out);
 }
 
 static void row_ns(const struct scenario *scenario, const struct result *result, char *out) {
@@ -221,12 +235,20 @@ static bool has_outages(const struct comparison *comparison) {
     return comparison->scenario->outage_count > 0;
 }
 
+static bool anything_cut(const struct comparison *comparison) {
+    bool cut = has_outages(comparison);
+    for (uint32_t i = 0; i < comparison->scenario->policy_count; i++) {
+        cut = cut || comparison->results[i].cut > 0;
+    }
+    return cut;
+}
+
+/* Any pick that the fallback made says that the policy did not; a call can fail beside that. */
 static bool anything_failed(const struct comparison *comparison) {
     bool failed = false;
     for (uint32_t i = 0; i < comparison->scenario->policy_count; i++) {
         const struct result *result = &comparison->results[i];
-        failed =
-            failed || result->errors + result->bad_answers + result->overruns + result->nil > 0;
+        failed = failed || result_failures(result) + result->fallbacks > 0;
     }
     return failed;
 }
@@ -242,13 +264,34 @@ static const struct row rows[] = {
     {"moved", "clients of other backends that changed theirs when one went", row_moved,
      has_outages},
     {"retries", "connects to a backend that had failed", row_retries, has_outages},
-    {"cut", "sessions open on a backend when it failed", row_cut, has_outages},
+    {"cut", "sessions that their backend cut", row_cut, anything_cut},
     {"lost", "sessions that found no backend", row_lost, NULL},
     {"nil", "picks the policy answered with nil", row_nil, anything_failed},
-    {"errors", "picks the policy failed to answer", row_errors, anything_failed},
+    {"errors", "calls it failed: errors, nonsense, stops", row_errors, anything_failed},
+    {"fallback", "picks the fallback made instead of it", row_fallback, anything_failed},
     {"ns a pick", "the policy alone, half of them take no longer", row_ns, NULL},
     {"picks a s", "of the whole simulation, in CPU time", row_speed, NULL},
 };
+
+/* The numbers below these lines are not, or not only, what the policy does. */
+static void put_failures(const struct comparison *comparison, struct text *out) {
+    for (uint32_t i = 0; i < comparison->scenario->policy_count; i++) {
+        const struct result *result = &comparison->results[i];
+        const char *label = comparison->scenario->labels[i];
+        char count[CELL];
+        format_count(result_failures(result), count, sizeof(count));
+        if (result_failures(result) > 0) {
+            text_format(out, "\n%s FAILED %s time%s; the first error:\n  %s\n", label, count,
+                        result_failures(result) == 1 ? "" : "s", result->first_error);
+        }
+        if (result->fallbacks > 0) {
+            double percent = fallback_share(result) * 100;
+            text_format(out, "%s%s: the fallback made %.*f %% of its picks\n",
+                        result_failures(result) > 0 ? "" : "\n", label, percent < 0.1 ? 4 : 1,
+                        percent);
+        }
+    }
+}
 
 static size_t column_width(const struct comparison *comparison, uint32_t policy) {
     size_t length = strlen(comparison->scenario->labels[policy]);
@@ -300,6 +343,7 @@ static void put_backends(const struct comparison *comparison, struct text *out) 
 
 void report_text(const struct comparison *comparison, struct text *out) {
     describe_scenario(comparison, out);
+    put_failures(comparison, out);
     put_head(comparison, "", out);
     put_rows(comparison, out);
     put_backends(comparison, out);
@@ -365,6 +409,12 @@ static void json_result(const struct comparison *comparison, const struct result
     put_integer(out, "overruns", result->overruns);
     put_integer(out, "not_asked", result->not_asked);
     put_integer(out, "fallbacks", result->fallbacks);
+    text_string(out, ",\"first_error\":");
+    if (result->first_error[0] != '\0') {
+        text_json_string(out, result->first_error);
+    } else {
+        text_string(out, "null");
+    }
     json_backends(scenario, result, comparison->load->duration, out);
     text_format(out, ",\"speed\":{\"ns_per_pick\":%.1f,\"picks_per_second\":%.0f}}",
                 histogram_share(&result->picks_ns, 0.5), picks_per_second(result));

@@ -17,7 +17,8 @@ static const char usage[] =
     "\n"
     "The policies:\n"
     "  -p, --policy NAME         a stock policy or a script's file; may be given often\n"
-    "      --with KEY=VALUE      an option of the policy before it; may be given often\n"
+    "      --with KEY=VALUE      an option of the policy before it; may be given often; a list is\n"
+    "                            written [a,b]\n"
     "\n"
     "The pool:\n"
     "  -b, --backends N|LIST     so many, or names with weights such as a,b,big=3; 10\n"
@@ -27,6 +28,8 @@ static const char usage[] =
     "      --connect TIME        to connect to an idle backend; 1ms\n"
     "      --fail NAME@FROM[-TO]    it refuses connections then, and its sessions are cut\n"
     "      --remove NAME@FROM[-TO]  it is drained then\n"
+    "      --reset NAME=SHARE    it accepts, then resets such a share of its sessions, as 5% or "
+    "0.05\n"
     "      --notice TIME         until its health check sees a failure, or its end; 5s\n"
     "\n"
     "The sessions:\n"
@@ -42,7 +45,9 @@ static const char usage[] =
     "      --json                print one JSON document\n"
     "      --chart FILE          write a chart (SVG)\n"
     "\n"
-    "Exit codes: 0 done, 1 a policy or the trace cannot be used, 2 wrong command line.\n";
+    "Exit codes: 0 done, 1 a policy failed (an error, nonsense, a stop; the numbers are printed) "
+    "or\n"
+    "it or the trace cannot be used, 2 wrong command line.\n";
 
 struct reading {
     struct scenario *scenario;
@@ -103,6 +108,50 @@ static int add_policy(struct scenario *scenario, char *text) {
     return OFFLINE_OK;
 }
 
+/* A word, as it would be read in a configuration. False: no memory. */
+static bool read_word(struct region *memory, const char *text, size_t length, struct value *out) {
+    out->kind = VALUE_STRING;
+    out->string = region_copy(memory, text, length);
+    if (out->string == NULL) {
+        return false;
+    }
+    if (scalar_number(out->string, &out->number) == SCALAR_OK) {
+        out->kind = VALUE_NUMBER;
+    } else if (scalar_boolean(out->string, &out->boolean) == SCALAR_OK) {
+        out->kind = VALUE_BOOLEAN;
+    }
+    return true;
+}
+
+/* A word, or [a, b], a list of words. False: no memory. */
+static bool read_value(struct region *memory, const char *text, struct value *out) {
+    size_t length = strlen(text);
+    if (length < 2 || text[0] != '[' || text[length - 1] != ']') {
+        return read_word(memory, text, length, out);
+    }
+    uint32_t count = 1;
+    for (const char *at = text; *at != '\0'; at++) {
+        count += *at == ',';
+    }
+    out->kind = VALUE_LIST;
+    out->items = region_take_array(memory, count, sizeof(*out->items));
+    for (const char *at = text + 1; out->items != NULL && *at != '\0';) {
+        at += strspn(at, " ");
+        size_t word = strcspn(at, ",]"), trimmed = word;
+        while (trimmed > 0 && at[trimmed - 1] == ' ') {
+            trimmed--;
+        }
+        struct value *item = &out->items[out->count];
+        *item = (struct value){.at = out->at};
+        if (trimmed > 0 && !read_word(memory, at, trimmed, item)) {
+            return false;
+        }
+        out->count += trimmed > 0;
+        at += word + 1;
+    }
+    return out->items != NULL;
+}
+
 /* KEY=VALUE for the policy named last; the value means what it would mean in a configuration. */
 static int add_option(struct scenario *scenario, const char *text) {
     const char *written;
@@ -134,19 +183,11 @@ static int add_option(struct scenario *scenario, const char *text) {
         keys[i] = use->with->keys[i];
         places[i] = use->at;
     }
-    struct value *value = &items[count];
     keys[count] = key;
     places[count] = use->at;
-    *value = (struct value){.kind = VALUE_STRING,
-                            .at = use->at,
-                            .string = region_copy(memory, written, strlen(written))};
-    if (value->string == NULL) {
+    items[count] = (struct value){.at = use->at};
+    if (!read_value(memory, written, &items[count])) {
         return words_no_memory();
-    }
-    if (scalar_number(written, &value->number) == SCALAR_OK) {
-        value->kind = VALUE_NUMBER;
-    } else if (scalar_boolean(written, &value->boolean) == SCALAR_OK) {
-        value->kind = VALUE_BOOLEAN;
     }
     use->with = with;
     return OFFLINE_OK;
@@ -211,6 +252,7 @@ static int take_option(struct reading *reading, int option) {
     case BACKEND_CAPACITY:
     case BACKEND_FAIL:
     case BACKEND_REMOVE:
+    case BACKEND_RESET:
         return remember(reading, option, optarg);
     case 'c': {
         bool good = words_seconds(optarg, &seconds);
@@ -286,6 +328,7 @@ static int finish(struct reading *reading) {
     if (scenario->snapshot == NULL) {
         return OFFLINE_FAILED;
     }
+    scenario->snapshot->workers = scenario->workers; /* what alacrity.worker() says */
     return label_policies(scenario) ? OFFLINE_OK : words_no_memory();
 }
 
@@ -299,6 +342,7 @@ int scenario_read(struct scenario *scenario, int argc, char **argv) {
                                           {"connect", required_argument, NULL, 'c'},
                                           {"fail", required_argument, NULL, BACKEND_FAIL},
                                           {"remove", required_argument, NULL, BACKEND_REMOVE},
+                                          {"reset", required_argument, NULL, BACKEND_RESET},
                                           {"notice", required_argument, NULL, 'n'},
                                           {"rate", required_argument, NULL, 'r'},
                                           {"duration", required_argument, NULL, 'd'},

@@ -23,6 +23,7 @@ struct distribution {
 struct scenario_backend {
     const char *name;
     uint32_t weight, max_sessions, zone_code, tag_bits;
+    double resets;     /* this share of its sessions it accepts and then resets, 0 to 1 */
     double slow;       /* sessions and connects take that many times as long */
     uint32_t capacity; /* sessions served at once, the others wait in its queue; 0 = any number */
 };

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "offline/engine.h"
@@ -57,16 +58,33 @@ static int tell(const struct comparison *comparison) {
     return code;
 }
 
+/* A name without a slash is that of a stock policy, though a file may have been meant. */
+static void hint(const struct script_use *use) {
+    char file[256];
+    int length = snprintf(file, sizeof(file), "./%s.lua", use->name);
+    if (use->path == NULL && length > 0 && (size_t)length < sizeof(file) &&
+        access(file, F_OK) == 0) {
+        fprintf(stderr, "alacrity simulate: there is a file %s; to mean it, write -p %s\n", file,
+                file);
+    }
+}
+
 static int compare(const struct scenario *scenario, struct load *load) {
     struct result *results = calloc(scenario->policy_count, sizeof(*results));
     int code = results != NULL ? OFFLINE_OK : failed("results", "out of memory");
     for (uint32_t i = 0; i < scenario->policy_count && code == OFFLINE_OK; i++) {
         code = engine_run(scenario, load, &scenario->policies[i], &results[i]);
+        if (code != OFFLINE_OK) {
+            hint(&scenario->policies[i]);
+        }
     }
     if (code == OFFLINE_OK) {
         code = tell(&(struct comparison){scenario, load, results});
     }
     for (uint32_t i = 0; results != NULL && i < scenario->policy_count; i++) {
+        if (code == OFFLINE_OK && result_failures(&results[i]) > 0) {
+            code = OFFLINE_FAILED; /* the numbers stand, but are not all the policy's */
+        }
         result_free(&results[i]);
     }
     free(results);

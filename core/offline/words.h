@@ -22,7 +22,7 @@ struct later {
     int option; /* BACKEND_... */
     const char *text;
 };
-enum { BACKEND_SLOW = 1000, BACKEND_CAPACITY, BACKEND_FAIL, BACKEND_REMOVE };
+enum { BACKEND_SLOW = 1000, BACKEND_CAPACITY, BACKEND_FAIL, BACKEND_REMOVE, BACKEND_RESET };
 
 /* backends.c: the scenario's backends, from a list or number (NULL = 10) or, if `pool` is given,
  * from a configuration; then what concerns single ones. An exit code. */

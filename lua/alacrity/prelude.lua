@@ -41,6 +41,7 @@ local native_ring, native_find, native_hash = natives.ring, natives.find, native
 local native_rotate, native_subset = natives.rotate, natives.subset
 local native_value_get, native_value_set = natives.value_get, natives.value_set
 local library = cast("const struct alacrity_library *", host.library)
+local this_worker, all_workers = host.worker, host.workers
 local native_now = cast("alacrity_now *", host.now)
 local states, failures = host.states, host.failures
 local zones, tags = host.zones, host.tags -- code to name; name to bit
@@ -403,6 +404,8 @@ local alacrity = {
   log = { debug = logger(0), info = logger(1), warning = logger(2), error = logger(3) },
   --- Seconds of a clock that never jumps; only differences mean something.
   now = function() return native_now() end,
+  --- Which worker this is, from 0 (nil on control), and how many there are.
+  worker = function() return this_worker, all_workers end,
   --- Whose turn it is, for pool:rotate().
   rotation = function()
     local rotation = {}

@@ -9,7 +9,7 @@ if not found then error("alacrity.test works only in files that `alacrity test` 
 local alacrity, net = require "alacrity", require "alacrity.net"
 
 local format, concat, sort, rep = string.format, table.concat, table.sort, string.rep
-local floor, min = math.floor, math.min
+local floor, min, maxn = math.floor, math.min, table.maxn
 
 local test = {}
 
@@ -98,12 +98,18 @@ local function describe(err)
   return err
 end
 
+-- The pool made last, which policies are for: in this case, or else outside of cases.
+local in_case, last_pool, file_pool = false, nil, nil
+
 --- A case: the function is called once the whole file is loaded. It fails by an error.
 function test.case(name, run)
   if type(name) ~= "string" or type(run) ~= "function" then
     error("write test.case(name, function() ... end)", 2)
   end
-  local ok, why = native.case(name, function() native.finish(xpcall(run, describe)) end)
+  local ok, why = native.case(name, function()
+    in_case, last_pool = true, file_pool
+    native.finish(xpcall(run, describe))
+  end)
   if not ok then error(why, 2) end
 end
 
@@ -112,12 +118,15 @@ end
 --- Virtual seconds; scripts see the same in alacrity.now().
 test.clock = alacrity.now
 
---- Lets virtual time pass.
+--- Lets virtual time pass: timers of the scripts happen. What fails in one is raised here.
 function test.advance(seconds)
   if not (type(seconds) == "number" and seconds >= 0) then
     error("test.advance() takes seconds", 2)
   end
-  while seconds > 0 do
+  local ok, why = native.advance(seconds)
+  if ok == false then error(why, 2) end
+  if ok then return end
+  while seconds > 0 do -- a server waits
     net.sleep(min(seconds, 86400))
     seconds = seconds - 86400
   end
@@ -128,7 +137,7 @@ end
 local Pool = {}
 Pool.__index = Pool
 
-local pools, last_pool = 0, nil
+local pools = 0
 
 -- What is said when a backend is made; all else can be changed.
 local FIXED = { name = true, address = true, zone = true, tags = true }
@@ -165,6 +174,7 @@ function test.pool(backends)
   local pool = setmetatable({ id = id, added = 0 }, Pool)
   for _, backend in ipairs(backends) do add(pool, backend, 2) end
   last_pool = pool
+  if not in_case then file_pool = pool end
   return pool
 end
 
@@ -273,11 +283,39 @@ function test.check(script, options)
 end
 
 -- A list of steps as a server: {expect = bytes}, {send = bytes}, {wait = seconds}, "close", "reset".
+local STEP = { expect = "string", send = "string", wait = "number" }
+
+-- What is wrong with a step; nil: nothing.
+local function fault_of(step)
+  if step == "close" or step == "reset" then return nil end
+  if type(step) ~= "table" then return "got " .. show(step, 2) end
+  for key, value in pairs(step) do
+    if not STEP[key] then return "there is no " .. show(key, 1) end
+    if type(value) ~= STEP[key] then return key .. " takes a " .. STEP[key] end
+  end
+  return next(step) == nil and "it is empty" or nil
+end
+
+local function check_steps(steps, level)
+  for i = 1, maxn(steps) do
+    local fault = fault_of(steps[i])
+    if fault then
+      error(format("step %d of the server: %s; a step is {expect = bytes}, {send = bytes}, " ..
+        "{wait = seconds}, \"close\" or \"reset\"", i, fault), level + 1)
+    end
+  end
+  for key in pairs(steps) do
+    if type(key) ~= "number" then
+      error(format("the server has no %s: it is a list of steps, each in braces of its own, such as " ..
+        "{{send = bytes}, \"close\"}", show(key, 1)), level + 1)
+    end
+  end
+end
+
 local function play(steps, conversation)
   for i, step in ipairs(steps) do
     if step == "close" then return end
     if step == "reset" then return "reset" end
-    if type(step) ~= "table" then error("step " .. i .. " of the server is no step", 0) end
     if step.expect then
       local got, why = conversation:receive(#step.expect)
       if got ~= step.expect then
@@ -298,8 +336,9 @@ local function serve(server)
 end
 
 -- What the test wrote as server, for the driver.
-local function server_of(server)
+local function server_of(server, level)
   if type(server) == "table" then
+    check_steps(server, level + 1)
     local steps = server
     server = function(conversation) return play(steps, conversation) end
   end
@@ -323,7 +362,7 @@ function Check:run(with)
   last_pool = kept
   local name = type(backend) == "string" and backend or backend.name
   local ok, state, info = native.run(self.id, pool.id, name, with.timeout or 1, with.connect or 0,
-    server_of(with.server))
+    server_of(with.server, 2))
   if not ok then refuse(state, 2) end
   return state, info
 end
@@ -355,7 +394,7 @@ function Route:run(with)
   end
   local ok, word, what, values = native.routed(self.id, with.client or "192.0.2.1",
     with.port or 40000, with.listener or "test", with.bytes or "", with.pause or 0, with.ended,
-    with.timeout or 5, with.connect or 0, server_of(with.server), with.values)
+    with.timeout or 5, with.connect or 0, server_of(with.server, 2), with.values)
   if not ok then refuse(word, 2) end
   if with.values then
     for key in pairs(with.values) do with.values[key] = nil end

@@ -43,10 +43,22 @@ function log.warning(line) end
 ---@param line any
 function log.error(line) end
 
---- Seconds of a clock that never jumps; only differences mean something. In tests and simulations
---- it is the virtual clock.
+--- Seconds of a clock that never jumps; only differences mean something. It is one clock for all
+--- workers, control and other processes of the machine, until that starts anew: a time may be kept in
+--- `alacrity.shared`, and another worker may compare it. In tests and simulations it is the virtual
+--- clock.
 ---@return number seconds
 function alacrity.now() end
+
+--- On which worker the script runs, from 0, and how many there are. Checks and services run on none.
+--- For what one instance is to do for all:
+---
+--- ```lua
+--- if alacrity.worker() == 0 then known:set(table_size) end
+--- ```
+---@return integer? index nil in checks, services and tests
+---@return integer count
+function alacrity.worker() end
 
 --- A 32-bit hash, the same on every node and after every start. Native.
 ---
@@ -111,7 +123,9 @@ function alacrity.shared(name) end
 ---@return alacrity.Counter
 function alacrity.counter(name, help, labels) end
 
---- A number that goes up and down, shown as `alacrity_script_NAME`. Made like a counter.
+--- A number that goes up and down, shown as `alacrity_script_NAME`. Made like a counter. What is shown
+--- is the sum over all workers and control: of what is the same for all, let one of them tell
+--- (`alacrity.worker`).
 ---
 --- In: policies, routes, checks, services
 ---@param name string

@@ -33,11 +33,11 @@
 ---@field default? any
 --- True: it must be given.
 ---@field required? boolean
---- The least number allowed; of a duration, in milliseconds.
+--- The least number allowed; of a duration, in milliseconds; of a list or map, for each element.
 ---@field min? number
---- The largest number allowed; of a duration, in milliseconds.
+--- The largest number allowed; as `min`.
 ---@field max? number
---- The only values allowed.
+--- The only values allowed; of a list or map, for each element.
 ---@field choices? any[]
 --- The type of the elements of a list or map.
 ---@field of? string
@@ -96,7 +96,7 @@ local policy = {}
 --- is counted. `nil, reason` is how a policy says that nobody should get the session: with
 --- `fallback: reject` it is closed.
 ---@param ctx alacrity.Context the session
----@param pool alacrity.Pool the backends that can take it; may be empty
+---@param pool alacrity.Pool the backends that can take it, one at least: without any it is not asked
 ---@return alacrity.Backend? backend one of the pool, or nil
 ---@return string? reason why nobody, for people; up to 127 bytes are kept
 function policy:pick(ctx, pool) end

@@ -27,7 +27,7 @@ ARGUMENTS = {
     "ctx:use": ["'app'"], "ctx:reject": ["'why'"], "closed:get": ["'kept'"],
     "log.debug": ["'said'"], "log.info": ["{message = 'said', a = 1}"], "log.warning": ["'said'"],
     "log.error": ["'said'"],
-    "alacrity.now": [], "alacrity.hash": ["'x'"], "alacrity.rotation": [],
+    "alacrity.now": [], "alacrity.worker": [], "alacrity.hash": ["'x'"], "alacrity.rotation": [],
     "alacrity.every": ["1000", "nothing"], "alacrity.after": ["1000", "nothing"],
     "alacrity.spawn": ["nothing"], "alacrity.shared": ["'tried'"],
     "alacrity.counter": ["unused()", "'help'", "{a = 'b'}"],

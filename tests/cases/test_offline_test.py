@@ -203,6 +203,24 @@ def test_what_scripts_log_is_shown_when_asked_for(tmp_path):
     assert "looked at 192.0.2.1" in passes(tmp_path, text, "-v", says=says).err
 
 
+def test_a_script_is_no_test(tmp_path):
+    for top, said in [("", "this file is no test, but a script: it returns a table"),
+                      ("local c = require('alacrity').counter('c')", "a test makes no metrics of its own")]:
+        (tmp_path / "last.lua").write_text(top + LAST % "return pool[1]", encoding="utf-8")
+        done = Done(command("test", tmp_path / "last.lua"))
+        assert done.code == 1 and said in done.out, done.out
+        assert ("is this file a test? it made no case" in done.out) == bool(top)
+    done = run(tmp_path, "error 'oh'")
+    assert done.code == 1 and "is this file a test" not in done.out  # its name says so
+
+
+def test_a_policy_needs_a_pool_of_its_case_or_of_the_file(tmp_path):
+    one = 'test.case("one", function() test.pool {"a"} end)\n'
+    two = 'test.case("two", function() test.equal(test.policy("first"):pick(), "f") end)\n'
+    fails(tmp_path, one + two, "story_test.lua:3: make a pool first, with test.pool()")
+    passes(tmp_path, 'test.pool {"f"}\n' + one + two)
+
+
 # ---- assertions ----
 
 def test_assertions(tmp_path):
@@ -511,6 +529,13 @@ def test_what_goes_wrong_in_a_check_or_its_server_fails_the_test(tmp_path):
                          ("{{expect = 'holla'}}", 'step 1 of the server: got "hello", expected "holla"'),
                          ("{{expect = 'hello'}, {send = 'up\\n'}, {expect = 'bye'}}",
                           'step 3 of the server: got closed, expected "bye"'),
+                         ("{{sned = 'x'}}", 'step 1 of the server: there is no "sned"; a step is '
+                          '{expect = bytes}, {send = bytes}, {wait = seconds}, "close" or "reset"'),
+                         ("{{send = 'x'}, {send = 7}}", "step 2 of the server: send takes a string"),
+                         ("{{}}", "step 1 of the server: it is empty"),
+                         ("{{send = 'x'}, 'rest'}", 'step 2 of the server: got "rest"; a step is'),
+                         ("{nil, 'close'}", "step 1 of the server: got nil; a step is"),
+                         ("{send = 'x'}", 'the server has no "send": it is a list of steps'),
                          ("function(c) c.x.y = 1 end", "attempt to index"),
                          ("7", "server must be a function"),
                          ("'asleep'", "server must be a function")]:

@@ -293,7 +293,9 @@ def see_that_calls_are_as_documented(found, where, function):
             assert fits(value.kind, kind) or (value.optional and kind == "nil"), \
                 f"{function.path} is said to answer {value.kind}, not {kind}"
         assert len(kinds) <= len(function.returns), f"{function.path} answers more: {said[how]}"
-    if function.returns and (where, function.path) != ("tests", "net.connect"):  # there is no network
+    silent = where == "tests" and function.path == "net.connect"  # there is no network
+    silent = silent or function.path == "alacrity.worker"  # nil on control
+    if function.returns and not silent:
         assert said["full"].split(" ")[1:2] not in ([], ["nil"]), f"{function.path}: no answer"
     if said["less"] is None or function.path in LATER:
         return

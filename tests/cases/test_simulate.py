@@ -12,10 +12,10 @@ from support import FULL, SANITIZED, Alacrity, ServerProcess, ask, command, even
 SCALE = 10 if SANITIZED else 1 if FULL else 4  # fewer sessions, and larger margins
 
 
-def simulate(*words):
+def simulate(*words, code=0):
     """The results by policy, and the whole document."""
     done = command("simulate", *words, "--json", timeout=120)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code, done.stderr
     document = json.loads(done.stdout)
     for result in document["policies"]:
         speed = result.pop("speed")
@@ -203,15 +203,42 @@ def test_a_failure_cuts_is_noticed_and_ends():
 
 
 def test_what_a_policy_does_wrong_is_counted(tmp_path):
-    for body, count in [("return nil", "nil"), ("return 1", "bad_answers"), ("error('x')", "errors")]:
-        script = tmp_path / "bad.lua"
+    script = tmp_path / "bad.lua"
+    for body, count, said in [
+            ("return nil", "nil", None),
+            ("return 1", "bad_answers", "bad.lua: pick answered a number value that is none"),
+            ("error('x')", "errors", "bad.lua:4: x")]:
         script.write_text("""
 return {api = 1, kind = "policy", name = "bad", new = function() return {
   pick = function(self, ctx, pool) if ctx.listener == "trial" then return pool[1] end
   %s end} end}""" % body, encoding="utf-8")
-        results, document = simulate("-p", script, "--duration", "10s")
+        code = 1 if said else 0
+        results, document = simulate("-p", script, "-p", "first", "--duration", "10s", code=code)
         result = results[str(script)]
         assert result[count] == result["fallbacks"] == document["sessions"] == result["sessions"]
+        assert (said or "") in (result["first_error"] or ""), result
+        assert results["first"]["first_error"] is None
+        done = command("simulate", "-p", script, "-p", "first", "--duration", "10s")
+        assert done.returncode == code and "bad.lua: the fallback made 100.0 % of its picks\n" in done.stdout
+        assert "first: the fallback" not in done.stdout and "first FAILED" not in done.stdout
+        if said:
+            times = f"{document['sessions']:,}"
+            assert re.search(rf"bad.lua FAILED {times} times; the first error:\n  .*{said}", done.stdout)
+
+
+def test_a_single_failure_among_many_is_told_too(tmp_path):
+    script = tmp_path / "once.lua"
+    script.write_text("""
+local alacrity = require "alacrity"
+return {api = 1, kind = "policy", name = "once", new = function() return {
+  on_close = function(self, closed)
+    if closed.duration_ms > 9000 then error("closing") end
+  end,
+  pick = function(self, ctx, pool) return pool[1] end} end}""", encoding="utf-8")
+    results, _ = simulate("-p", script, "--duration", "20m", "--seed", 4, code=1)
+    result = results[str(script)]
+    assert 0 < result["errors"] < 50 and result["fallbacks"] == 0
+    assert result["first_error"].endswith("once.lua:5: closing")
 
 
 def test_a_policy_that_loops_is_stopped_and_in_the_end_not_asked(tmp_path):
@@ -220,9 +247,81 @@ def test_a_policy_that_loops_is_stopped_and_in_the_end_not_asked(tmp_path):
 return {api = 1, kind = "policy", name = "loops", new = function() return {
   pick = function(self, ctx, pool) if ctx.listener == "trial" then return pool[1] end
   while true do end end} end}""", encoding="utf-8")
-    results, document = simulate("-p", script, "--duration", "10s", "--workers", 1)
+    results, document = simulate("-p", script, "--duration", "10s", "--workers", 1, code=1)
     result = results[str(script)]
+    assert re.match(r"pick: it was stopped: it used .*, in or below the function at \S*loops.lua:3$",
+                    result["first_error"]), result
     assert result["overruns"] == 3 and result["not_asked"] == document["sessions"] - 3
+
+
+def test_every_instance_knows_its_worker_and_hears_of_every_end(tmp_path):
+    script = tmp_path / "knows.lua"
+    script.write_text("""
+local alacrity = require "alacrity"
+local workers, ends = alacrity.shared("workers"), alacrity.shared("ends")
+return {api = 1, kind = "policy", name = "knows", new = function()
+  local index, count = alacrity.worker()
+  assert(index >= 0 and index < 3 and count == 3)
+  alacrity.after(1, function() assert(workers:add(tostring(index), true)) end) -- nobody else is it
+  alacrity.after(599, function()
+    assert(workers:count() == 3)
+    for _, reason in ipairs {"done", "backend_reset", "connect_failed", "no_backend"} do
+      assert(ends:get(reason), reason)
+    end
+  end)
+  return {pick = function(self, ctx, pool) assert(#pool > 0) return pool[1] end,
+    on_close = function(self, closed) ends:incr(closed.reason, 1, 0) end} end}""", encoding="utf-8")
+    results, _ = simulate("-p", script, "-b", 1, "--workers", 3, "--duration", "10m", "--fail", "b1@1m-2m")
+    assert results[str(script)]["first_error"] is None
+
+
+def test_a_backend_that_accepts_and_resets(tmp_path):
+    """A policy that listens avoids it; one that does not loses a fifth of its sessions there."""
+    script = tmp_path / "hears.lua"
+    script.write_text("""
+return {api = 1, kind = "policy", name = "hears", new = function()
+  local bad = {}
+  return {
+    on_close = function(self, closed)
+      if closed.reason == "backend_reset" then
+        assert(closed.backend.name == "b2" and closed.duration_ms < 10)
+        bad[closed.backend.id] = true
+      end
+    end,
+    pick = function(self, ctx, pool)
+      return pool:min(function(b) return (bad[b.id] and 1000 or 0) + b.active end) end} end}""", encoding="utf-8")
+    results, _ = simulate("-p", script, "-p", "round-robin", "-b", 4, "--reset", "b2=20%", "--capacity", 100,
+                          "--rate", "100/s", "--duration", "10m", "--workers", 1)
+    heard, deaf = results[str(script)], results["round-robin"]
+    assert heard["errors"] == 0 and heard["cut"] < 10
+    about(deaf["cut"], deaf["backends"]["b2"]["sessions"] * 0.2, 0.06)
+    assert deaf["backends"]["b2"]["cut"] == deaf["cut"]
+    about(deaf["backends"]["b2"]["mean_active"], deaf["backends"]["b1"]["mean_active"] * 0.8, 0.06)
+    text = command("simulate", "-p", "first", "--reset", "b1=0.5", "--duration", "1m").stdout
+    assert "b1 resets 50 % of its sessions" in text and re.search("^cut  .*sessions that their backend cut", text, re.M)
+
+
+def test_a_list_as_an_option(tmp_path):
+    script = tmp_path / "lists.lua"
+    script.write_text("""
+return {api = 1, kind = "policy", name = "lists", options = {bad = {type = "list", of = "%s"}},
+  new = function(cfg) assert(table.concat(cfg.bad, "+") == "%s") return {
+    pick = function(self, ctx, pool) return pool[1] end} end}""" % ("string", "b1+b 2+3"), encoding="utf-8")
+    simulate("-p", script, "--with", "bad=[b1, b 2 ,3]", "--duration", "1s")
+    done = command("simulate", "-p", script, "--with", "bad=b1", "--duration", "1s")
+    assert done.returncode == 1 and "option 'bad' of script" in done.stderr
+    assert "must be a list such as [a, b]" in done.stderr
+    done = command("simulate", "-p", script, "--with", "bad=[]", "--duration", "1s")
+    assert done.returncode == 1 and "assertion failed" in done.stderr
+
+
+def test_a_file_that_was_meant_is_told_of(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = command("simulate", "-p", "grudge")
+    assert done.returncode == 1 and "to mean it" not in done.stderr
+    (tmp_path / "grudge.lua").write_text("", encoding="utf-8")
+    done = command("simulate", "-p", "grudge")
+    assert done.returncode == 1 and "there is a file ./grudge.lua; to mean it, write -p ./grudge.lua" in done.stderr
 
 
 # ---- what is printed ----
@@ -395,6 +494,10 @@ def test_a_trace_without_sessions(tmp_path):
     (["--slow", "b1"], "--slow is written"),
     (["--slow", "b1=-2"], "--slow is written"),
     (["--slow", "b1=2y"], "--slow is written"),
+    (["--reset", "z=1"], "--reset: there is no backend 'z'"),
+    (["--reset", "b1"], "--reset is written"),
+    (["--reset", "b1=101%"], "--reset is written"),
+    (["--reset", "b1=0.5x"], "--reset is written"),
     (["--capacity", "0"], "--capacity must be"),
     (["--capacity", "z=1"], "--capacity: there is no backend 'z'"),
     (["--fail", "b1"], "--fail is written"),

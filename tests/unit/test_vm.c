@@ -194,6 +194,34 @@ START_TEST(every_wrong_option_is_said_at_its_place) {
 }
 END_TEST
 
+START_TEST(limits_and_choices_of_a_list_are_those_of_its_elements) {
+    const char *const keys[] = {"words", "counts", "one"};
+    struct value good_words[] = {WORD("a", 20, 9), WORD("b", 20, 12)};
+    struct value good_counts[] = {NUMBER(1, "1", 21, 9), NUMBER(3, "3", 21, 12)};
+    struct value good[] = {{.kind = VALUE_LIST, .at = AT(20, 8), .count = 2, .items = good_words},
+                           {.kind = VALUE_LIST, .at = AT(21, 8), .count = 2, .items = good_counts},
+                           NUMBER(5, "5", 22, 9)};
+    const char *options = "words = {type = 'list', of = 'string', choices = {'a', 'b'}}, "
+                          "counts = {type = 'list', of = 'number', min = 1, max = 4}, "
+                          "one = {type = 'any', choices = {5, true}}";
+    ck_assert_str_eq(
+        said_with(options, "assert(cfg.words[2] == 'b' and cfg.counts[2] == 3)", keys, good, 3),
+        "");
+    struct value bad_words[] = {WORD("a", 20, 9), WORD("c", 20, 12)};
+    struct value bad_counts[] = {NUMBER(5, "5", 21, 9), NUMBER(0, "0", 21, 12)};
+    struct value bad[] = {{.kind = VALUE_LIST, .at = AT(20, 8), .count = 2, .items = bad_words},
+                          {.kind = VALUE_LIST, .at = AT(21, 8), .count = 2, .items = bad_counts},
+                          {.kind = VALUE_LIST, .at = AT(22, 8), .count = 2, .items = bad_words}};
+    ck_assert_str_eq(
+        said_with(options, "", keys, bad, 3),
+        "app.yaml:21:9: option 'counts' of script ./mine.lua is 5; write at most 4\n"
+        "app.yaml:21:12: option 'counts' of script ./mine.lua is 0; write at least 1\n"
+        "app.yaml:22:8: option 'one' of script ./mine.lua cannot be '[a, c]'; write one of: 5, "
+        "true\n"
+        "app.yaml:20:12: option 'words' of script ./mine.lua cannot be 'c'; write one of: a, b\n");
+}
+END_TEST
+
 START_TEST(values_of_the_wrong_type_are_said) {
     const char *const keys[] = {"a", "b", "c", "d"};
     struct value items[] = {WORD("5", 20, 9),
@@ -207,7 +235,7 @@ START_TEST(values_of_the_wrong_type_are_said) {
         "app.yaml:20:9: option 'a' of script ./mine.lua must be a number\n"
         "app.yaml:21:9: option 'b' of script ./mine.lua must be a whole number\n"
         "app.yaml:22:9: option 'c' of script ./mine.lua must be a duration such as 250ms\n"
-        "app.yaml:23:9: option 'd' of script ./mine.lua must be a list\n");
+        "app.yaml:23:9: option 'd' of script ./mine.lua must be a list such as [a, b]\n");
 }
 END_TEST
 
@@ -526,6 +554,7 @@ int main(void) {
     tcase_add_test(cases, every_wrong_option_is_said_at_its_place);
     tcase_add_test(cases, values_of_the_wrong_type_are_said);
     tcase_add_test(cases, a_mistake_in_the_schema_is_the_scripts);
+    tcase_add_test(cases, limits_and_choices_of_a_list_are_those_of_its_elements);
     tcase_add_test(cases, options_for_a_script_that_has_none_are_refused);
     tcase_add_test(cases, a_schema_with_metatables_is_read_as_it_stands);
     tcase_add_test(cases, a_module_may_make_its_fields_when_asked);
