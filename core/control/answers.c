@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "control/health_words.h"
 #include "control/report.h"
 #include "control/script_answers.h"
 
@@ -332,10 +333,6 @@ static bool answer_facts(struct control *control, bool json, struct text *out,
 }
 
 /* ---- backends ---- */
-
-static const char *admin_word(enum backend_admin admin) {
-    return admin == ADMIN_DRAIN ? "drain" : admin == ADMIN_MAINT ? "maint" : "ready";
-}
 
 static void report_backend(struct report *report, const struct facts *facts,
                            const struct facts_backend *backend) {

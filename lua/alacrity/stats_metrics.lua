@@ -84,6 +84,12 @@ local POOL = {
   { "pool_policy_out_workers", "gauge",
     "Workers that ask the policy no more, until a new version is published.",
     "policy_out_workers" },
+  { "pool_check_out", "gauge",
+    "1 while the check is not asked any more, as it was stopped too often.",
+    function(pool)
+      if pool.check_out == nil then return nil end
+      return pool.check_out and 1 or 0
+    end },
   { "pool_fallbacks_total", "counter", "Picks the fallback answered instead of the policy.",
     "fallbacks_total" },
 }

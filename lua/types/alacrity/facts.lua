@@ -134,6 +134,9 @@
 ---@field fallback string
 --- Absent: there is none.
 ---@field check? string
+--- It was stopped too often, and the backends are tried like those of a pool without a check, until
+--- a new version is published. Absent: there is none.
+---@field check_out? boolean
 --- Where the balancer stands; absent: not said.
 ---@field zone? string
 --- The setting.
