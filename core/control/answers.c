@@ -180,7 +180,7 @@ static void report_pools(struct report *report, const struct facts *facts) {
     for (uint32_t i = 0; i < facts->pool_count; i++) {
         const struct facts_pool *pool = &facts->pools[i];
         report_string(report, pool->pool->config->name);
-        report_string(report, pool->pool->config->policy.name);
+        report_string(report, facts->scripts[i].name); /* the policy that is current */
         report_number(report, pool->backend_count);
         report_number(report, pool->eligible_count);
         report_number(report, pool_active(pool));

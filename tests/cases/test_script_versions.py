@@ -58,6 +58,9 @@ def test_swap_carries_over_and_rollback_returns():
         assert {ask(port) for _ in range(7)} == {b"a\n"}
         assert "version 2" in script(balancer, "swap", "app", "two.lua")
         assert {ask(port) for _ in range(4)} == {b"b\n"}
+        status = balancer.admin("status")
+        assert status["pools"][0]["policy"] == status["scripts"][0]["name"]
+        assert status["pools"][0]["policy"].endswith("/two.lua")
         balancer.wait_line("picks 10")
         assert roles(balancer) == {"current": 2, "previous": 1}
         assert "version 1" in script(balancer, "rollback", "app")
