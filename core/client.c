@@ -2,6 +2,7 @@
  * process of its own, without threads or loop. */
 #include "client.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <poll.h>
@@ -73,8 +74,20 @@ struct options {
     const char *expression; /* of console -e; NULL: none */
 };
 
+/* "-1" is a word, which its command refuses or not, but getopt takes it for an option: it does not
+ * see the first character of such words while it is at work. Done twice, nothing was done. */
+static void veil_numbers(int argc, char **argv) {
+    static const char plain = '-', veiled = '\001';
+    for (int i = 0; i < argc; i++) {
+        char *first = &argv[i][0];
+        if (isdigit((unsigned char)(*first != '\0' ? first[1] : '\0'))) {
+            *first = *first == plain ? veiled : *first == veiled ? plain : *first;
+        }
+    }
+}
+
 /* Moves options out of the way: optind is then the first word. False: getopt told what is wrong. */
-static bool read_options(int argc, char **argv, struct options *options) {
+static bool parse_options(int argc, char **argv, struct options *options) {
     static const struct option known[] = {{"json", no_argument, NULL, 'j'},
                                           {"socket", required_argument, NULL, 's'},
                                           {"file", required_argument, NULL, 'f'},
@@ -100,6 +113,13 @@ static bool read_options(int argc, char **argv, struct options *options) {
         }
     }
     return true;
+}
+
+static bool read_options(int argc, char **argv, struct options *options) {
+    veil_numbers(argc, argv);
+    bool ok = parse_options(argc, argv, options);
+    veil_numbers(argc, argv);
+    return ok;
 }
 
 /* The socket of that configuration into `path`. Returns an exit code. */

@@ -90,6 +90,15 @@ def test_nonsense_is_told(pair, words):
     assert balancer.backend("a")["weight"] == 1
 
 
+@pytest.mark.parametrize("words,told", [
+    (("backend", "weight", "app/a", "-1"), "from 0 to 1000000"),
+    (("script", "shadow", "app", "random", "-1"), "from 1 to 1000000"),
+    (("backend", "weight", "app/a", "-x"), "invalid option"),
+])
+def test_a_number_below_zero_is_no_option(pair, words, told):
+    assert told in pair[0].admin(*words, ok=False, plain=True)
+
+
 def test_session_list_and_kill():
     server, port = Server(serve_named_echo, "a"), free_port()
     with Alacrity(web_over([server], port)) as balancer, dial(port) as one, dial(port) as two:
