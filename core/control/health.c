@@ -579,9 +579,14 @@ void health_set_admin(struct health *health, struct slot *slot, enum backend_adm
     if (admin == ADMIN_MAINT) {
         rest(watch);
         begin_waiting(health); /* it may have been one of those that run */
-    } else if (before == ADMIN_MAINT && is_checked(watch)) {
-        watch->first_decides = true;
-        schedule(watch, 0);
+    } else if (before == ADMIN_MAINT) { /* what we knew is of the time before */
+        begin_anew(watch);
+        if (is_checked(watch)) {
+            schedule(watch, 0);
+        } else {
+            atomic_store_explicit(&slot->health, HEALTH_UP, memory_order_relaxed);
+            watch->first_decides = true; /* should a check come */
+        }
     }
     char reason[SLOT_REASON_BYTES];
     snprintf(reason, sizeof(reason), "administrator: %s", admin_word(admin));

@@ -650,9 +650,37 @@ START_TEST(in_maintenance_nothing_is_checked) {
     ck_assert_uint_eq(slot_at(0)->checks_total, checks);
     state_is(0, STATE_MAINT);
     health_set_admin(control.health, slot_at(0), ADMIN_READY);
-    state_is(0, STATE_UP);
-    check_says(0, CHECK_DOWN, "still off"); /* what we knew is old: one answer is enough */
+    state_is(0, STATE_STARTING); /* what we knew is old */
+    ck_assert_str_eq(slot_at(0)->reason, "administrator: ready");
+    check_says(0, CHECK_DOWN, "still off");
     state_is(0, STATE_DOWN);
+    ck_assert_uint_eq(slot_at(0)->transitions_down, 0);
+}
+END_TEST
+
+START_TEST(after_maintenance_it_is_checked_at_once) {
+    struct pool_config *config = pool_new(1);
+    config->check.interval_ms = 3600000;
+    publish(config, 0);
+    check_says(0, CHECK_DOWN, "");
+    health_set_admin(control.health, slot_at(0), ADMIN_MAINT);
+    health_set_admin(control.health, slot_at(0), ADMIN_DRAIN);
+    state_is(0, STATE_DRAIN);
+    check_says(0, CHECK_UP, "");
+    health_set_admin(control.health, slot_at(0), ADMIN_READY);
+    state_is(0, STATE_UP);
+}
+END_TEST
+
+START_TEST(after_maintenance_it_is_up_without_a_check) {
+    struct pool_config *config = pool_new(1);
+    config->check.enabled = false;
+    publish(config, 0);
+    fail_connects(slot_at(0));
+    health_suspect(control.health, slot_at(0));
+    health_set_admin(control.health, slot_at(0), ADMIN_MAINT);
+    health_set_admin(control.health, slot_at(0), ADMIN_READY);
+    state_is(0, STATE_UP);
 }
 END_TEST
 
@@ -683,6 +711,8 @@ int main(void) {
     tcase_add_test(cases, zone_and_tags_are_the_configured_ones);
     tcase_add_test(cases, drained_ones_are_checked_and_keep_their_reason);
     tcase_add_test(cases, in_maintenance_nothing_is_checked);
+    tcase_add_test(cases, after_maintenance_it_is_checked_at_once);
+    tcase_add_test(cases, after_maintenance_it_is_up_without_a_check);
     suite_add_tcase(suite, cases);
     return run_suite(suite);
 }
