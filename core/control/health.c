@@ -198,7 +198,7 @@ static void judge(struct watch *watch, enum check_answer answer, const char *inf
                                                     memory_order_relaxed));
     watch->first_decides = false;
     if (to != from) {
-        if (to == HEALTH_DOWN && from != HEALTH_STARTING) {
+        if (to == HEALTH_DOWN && from != HEALTH_STARTING && answer != CHECK_DRAIN) {
             count_one(&slot->transitions_down);
         }
         transition(watch, (enum backend_health)from, (enum backend_health)to, reason);
@@ -578,7 +578,7 @@ void health_set_admin(struct health *health, struct slot *slot, enum backend_adm
     atomic_store_explicit(&slot->admin, (uint32_t)admin, memory_order_relaxed);
     if (admin == ADMIN_MAINT) {
         rest(watch);
-        begin_waiting(health); /* it may have been one of those that run */
+        begin_waiting(health);          /* it may have been one of those that run */
     } else if (before == ADMIN_MAINT) { /* what we knew is of the time before */
         begin_anew(watch);
         if (is_checked(watch)) {

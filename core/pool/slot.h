@@ -40,7 +40,7 @@ struct slot {
     uint32_t configured_weight;        /* control */
     uint32_t next_free;                /* arena's own; builder */
     _Atomic int64_t changed_wall_ms;   /* time of the last transition; control */
-    _Atomic uint32_t transitions_down; /* up to down since the slot was taken; control */
+    _Atomic uint32_t transitions_down; /* falls since the slot was taken; control */
     _Atomic uint32_t checks_total, checks_failed; /* control */
     /* Why the state is what it is, for people; control alone reads and writes. */
     char reason[SLOT_REASON_BYTES];

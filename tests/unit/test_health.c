@@ -292,6 +292,7 @@ START_TEST(a_drain_wish_counts_at_once) {
     check_says(0, CHECK_DRAIN, "replica lags\nbadly");
     state_is(0, STATE_DOWN);
     ck_assert_str_eq(slot_at(0)->reason, "drain: replica lags badly");
+    ck_assert_uint_eq(slot_at(0)->transitions_down, 0); /* it did not fall */
 }
 END_TEST
 

@@ -275,7 +275,7 @@
 ---@field checks_total integer
 --- Checks that failed, or had an error.
 ---@field checks_failed_total integer
---- How often it went down.
+--- How often it fell: went down, but not by its check's wish to drain.
 ---@field downs_total integer
 --- Of the last change of state; 0 = none.
 ---@field changed_ms integer
