@@ -3,6 +3,7 @@ garbage do no harm."""
 import contextlib
 import json
 import os
+import re
 import socket
 import stat
 
@@ -74,6 +75,12 @@ def test_weight(pair):
     assert balancer.backend("a")["weight"] == 3
     balancer.admin("backend", "weight", "app/a", "0")
     assert {ask(port) for _ in range(10)} == {b"b\n"}
+    # People see in the list why it gets none, though it is up, and what else went wrong.
+    titles, first, second = balancer.admin("backend", "list", plain=True).splitlines()
+    titles = re.split("  +", titles)
+    assert {"resets", "bad checks"} <= set(titles)
+    at = titles.index("eligible")
+    assert [re.split("  +", line)[at] for line in (first, second)] == ["no", "yes"]
 
 
 @pytest.mark.parametrize("words", [
