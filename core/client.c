@@ -2,6 +2,7 @@
  * process of its own, without threads or loop. */
 #include "client.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <poll.h>
@@ -73,8 +74,20 @@ struct options {
     const char *expression; /* of console -e; NULL: none */
 };
 
+/* "-1" is a word, which its command refuses or not, but getopt takes it for an option: it does not
+ * see the first character of such words while it is at work. Done twice, nothing was done. */
+static void veil_numbers(int argc, char **argv) {
+    static const char plain = '-', veiled = '\001';
+    for (int i = 0; i < argc; i++) {
+        char *first = &argv[i][0];
+        if (isdigit((unsigned char)(*first != '\0' ? first[1] : '\0'))) {
+            *first = *first == plain ? veiled : *first == veiled ? plain : *first;
+        }
+    }
+}
+
 /* Moves options out of the way: optind is then the first word. False: getopt told what is wrong. */
-static bool read_options(int argc, char **argv, struct options *options) {
+static bool parse_options(int argc, char **argv, struct options *options) {
     static const struct option known[] = {{"json", no_argument, NULL, 'j'},
                                           {"socket", required_argument, NULL, 's'},
                                           {"file", required_argument, NULL, 'f'},
@@ -100,6 +113,13 @@ static bool read_options(int argc, char **argv, struct options *options) {
         }
     }
     return true;
+}
+
+static bool read_options(int argc, char **argv, struct options *options) {
+    veil_numbers(argc, argv);
+    bool ok = parse_options(argc, argv, options);
+    veil_numbers(argc, argv);
+    return ok;
 }
 
 /* The socket of that configuration into `path`. Returns an exit code. */
@@ -260,54 +280,112 @@ static int converse(const struct sockaddr_un *address, const struct text *reques
     return code;
 }
 
-/* ---- script diff: two questions, and diff(1) ---- */
+/* ---- script diff: questions about two versions, and diff(1) ---- */
 
-/* The source of one version, or why there is none. `heard`: as converse. */
-static int ask_source(const struct sockaddr_un *address, const char *pool, const char *version,
-                      struct text *answer, bool *heard) {
+struct side {
+    const char *word; /* the version as it was asked for */
+    char title[320];
+    struct text answer; /* its source, or why there is none */
+};
+
+static int ask_show(const struct sockaddr_un *address, const char *option, const char *pool,
+                    const char *version, struct text *answer, bool *heard) {
     struct text request = {0};
-    text_format(&request, "script show %s %s\n", pool, version);
+    text_format(&request, "%sscript show %s %s\n", option, pool, version);
     if (request.failed) {
         fputs("alacrity: out of memory\n", stderr);
         text_free(&request);
         *heard = false;
         return EXIT_REFUSED;
     }
+    text_free(answer);
     int code = converse(address, &request, PATIENCE_MS, answer, heard);
     text_free(&request);
     return code;
+}
+
+/* The number and the name at the beginning of the JSON document of `script show`; a name that JSON
+ * escapes is left so. False: it is none. */
+static bool read_title(struct side *side, char *number, size_t bytes) {
+    static const char first[] = "{\"version\": ", second[] = ", \"name\": \"";
+    const char *json = side->answer.length > 0 ? side->answer.bytes : "";
+    if (strncmp(json, first, strlen(first)) != 0) {
+        return false;
+    }
+    json += strlen(first);
+    size_t digits = strspn(json, "0123456789");
+    if (digits == 0 || digits >= bytes || strncmp(json + digits, second, strlen(second)) != 0) {
+        return false;
+    }
+    snprintf(number, bytes, "%.*s", (int)digits, json);
+    const char *name = json + digits + strlen(second);
+    size_t length = 0;
+    while (name[length] != '\0' && name[length] != '"') {
+        length += name[length] == '\\' && name[length + 1] != '\0' ? 2 : 1;
+    }
+    bool by_number = isdigit((unsigned char)side->word[0]);
+    snprintf(side->title, sizeof(side->title), "version %s (%.*s)%s%s", number,
+             (int)(length < 200 ? length : 200), name, by_number ? "" : ", ",
+             by_number ? "" : side->word);
+    return true;
+}
+
+/* First who it is, then the source of just that one: "current" may be another by then. */
+static int ask_side(const struct sockaddr_un *address, const char *pool, const char *word,
+                    struct side *side) {
+    char number[16];
+    bool heard;
+    side->word = word;
+    int code = ask_show(address, "--json ", pool, word, &side->answer, &heard);
+    if (code == EXIT_OK && read_title(side, number, sizeof(number))) {
+        return ask_show(address, "", pool, number, &side->answer, &heard);
+    }
+    /* What is wrong, for people. */
+    return heard ? ask_show(address, "", pool, word, &side->answer, &heard) : code;
+}
+
+static int tell_missing(const struct side *side) {
+    fprintf(stderr, "alacrity: %s: %s", side->word,
+            side->answer.length > 0 ? side->answer.bytes : "\n");
+    return EXIT_REFUSED;
 }
 
 /* `words` are those behind "script diff". */
 static int compare_versions(const struct sockaddr_un *address, const char *const *words,
                             uint32_t count) {
     const char *pool = words[0];
-    const char *names[2] = {count > 1 ? words[1] : "current", count > 2 ? words[2] : "shadow"};
-    struct text sources[2] = {{0}};
-    bool heard[2];
-    int code = ask_source(address, pool, names[0], &sources[0], &heard[0]);
+    struct side sides[2] = {0};
+    struct side *a = &sides[0], *b = &sides[1];
+    int code = ask_side(address, pool, count > 1 ? words[1] : "current", a);
     if (code == EXIT_OK) {
-        code = ask_source(address, pool, names[1], &sources[1], &heard[1]);
-    }
-    if (code == EXIT_REFUSED && count == 1) { /* there is no shadow: what changed last, then */
-        names[0] = "previous";
-        names[1] = "current";
-        for (int i = 0; i < 2; i++) {
-            text_free(&sources[i]);
-            code = ask_source(address, pool, names[i], &sources[i], &heard[i]);
-            if (code != EXIT_OK) {
-                break;
+        code = ask_side(address, pool, count > 2 ? words[2] : "shadow", b);
+        if (code == EXIT_REFUSED && count == 1) { /* no shadow: what changed last, then */
+            code = ask_side(address, pool, "current", b);
+            struct side failed = {0};
+            if (code == EXIT_OK) {
+                code = ask_side(address, pool, "previous", a);
             }
+            if (code == EXIT_REFUSED && ask_side(address, pool, "failed", &failed) == EXIT_OK) {
+                text_free(&a->answer);
+                *a = failed;
+                code = EXIT_OK;
+            } else {
+                text_free(&failed.answer);
+            }
+            if (code == EXIT_REFUSED) {
+                code = tell_missing(a);
+            }
+        } else if (code == EXIT_REFUSED) {
+            code = tell_missing(b);
         }
+    } else if (code == EXIT_REFUSED) {
+        code = tell_missing(a);
     }
     if (code == EXIT_OK) {
-        code = client_diff(names[0], &sources[0], names[1], &sources[1]);
-    } else if (code == EXIT_REFUSED) {
-        const struct text *refusal = sources[1].length > 0 ? &sources[1] : &sources[0];
-        code = show(refusal, EXIT_REFUSED, false);
+        code = client_diff(a->title, &a->answer, b->title, &b->answer);
     }
-    text_free(&sources[0]);
-    text_free(&sources[1]);
+    text_free(&a->answer);
+    text_free(&b->answer);
     return code;
 }
 

@@ -130,12 +130,25 @@ static int verb_run(int argc, char **argv) {
     return file == NULL ? EXIT_USAGE : serve(&(struct build_source){.file = file, .watch = watch});
 }
 
+/* Of a file that is in order. */
+static void warn_of(const char *file) {
+    struct messages messages = {0};
+    struct snapshot *snapshot = snapshot_load(file, &messages);
+    if (snapshot != NULL) { /* else it was changed just now */
+        snapshot_warn(snapshot, &messages);
+        fputs(messages.text.bytes != NULL ? messages.text.bytes : "", stderr);
+        snapshot_release(snapshot);
+    }
+    messages_free(&messages);
+}
+
 static int check(const void *argument) {
     const struct build_source *source = argument;
     struct messages messages = {0};
     bool ok = build_check(source, &messages);
     if (ok) {
         printf("%s: ok\n", source->file);
+        warn_of(source->file);
     } else {
         fputs(messages.text.bytes != NULL ? messages.text.bytes : "out of memory\n", stderr);
     }

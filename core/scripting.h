@@ -218,6 +218,9 @@ struct scripting {
                                      const struct address *address, uint32_t timeout_ms,
                                      check_done *done, void *argument);
     void (*check_cancel)(struct check_run *run); /* done will not be called */
+    /* Control. It will not answer any more: its script was stopped too often, or could not be made
+     * anew. Never taken back. */
+    bool (*check_is_out)(const struct check *check);
 
     /* Control. As check_start; the deadline answers status 0. */
     struct service_run *(*service_start)(struct service *service,

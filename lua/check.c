@@ -102,3 +102,7 @@ void runtime_check_cancel(struct check_run *run) {
     run_release(&run->run);
     free(run);
 }
+
+bool runtime_check_is_out(const struct check *check) {
+    return check->instance.script->vm->out;
+}

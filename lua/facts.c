@@ -146,6 +146,9 @@ static void push_pool(lua_State *lua, const struct facts_pool *pool) {
     if (config->check.enabled) {
         set_string(lua, "check", config->check.script.name);
     }
+    if (pool->pool->check != NULL) {
+        set_boolean(lua, "check_out", scripting->check_is_out(pool->pool->check));
+    }
     set_string(lua, "zone", config->zone);
     set_count(lua, "retries", config->retries);
     set_counter(lua, "sessions_total", &pool->sum.sessions_total);

@@ -27,6 +27,7 @@ struct check_run *runtime_check_start(struct check *check, const struct slot *sl
                                       const struct address *address, uint32_t timeout_ms,
                                       check_done *done, void *argument);
 void runtime_check_cancel(struct check_run *run);
+bool runtime_check_is_out(const struct check *check);
 
 struct service *runtime_service_new(struct script_host *host,
                                     const struct listener_config *listener,

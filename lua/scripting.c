@@ -79,6 +79,7 @@ static const struct scripting table = {
     .check_new = runtime_check_new,
     .check_start = runtime_check_start,
     .check_cancel = runtime_check_cancel,
+    .check_is_out = runtime_check_is_out,
     .service_new = runtime_service_new,
     .service_start = runtime_service_start,
     .service_cancel = runtime_service_cancel,

@@ -142,6 +142,10 @@ bool snapshot_resolve(struct snapshot *snapshot, struct messages *messages)
 struct snapshot *snapshot_hold(struct snapshot *snapshot);
 void snapshot_release(struct snapshot *snapshot);
 
+/* What is allowed, but hardly meant: a message each. Names that were not resolved are passed over.
+ */
+void snapshot_warn(const struct snapshot *snapshot, struct messages *warnings);
+
 /* Does the listener relay to pools (else: a service answers)? */
 bool listener_relays(const struct listener_config *listener);
 /* Is there a listener with a route? */

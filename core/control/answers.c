@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "control/health_words.h"
 #include "control/report.h"
 #include "control/script_answers.h"
 
@@ -179,7 +180,7 @@ static void report_pools(struct report *report, const struct facts *facts) {
     for (uint32_t i = 0; i < facts->pool_count; i++) {
         const struct facts_pool *pool = &facts->pools[i];
         report_string(report, pool->pool->config->name);
-        report_string(report, pool->pool->config->policy.name);
+        report_string(report, facts->scripts[i].name); /* the policy that is current */
         report_number(report, pool->backend_count);
         report_number(report, pool->eligible_count);
         report_number(report, pool_active(pool));
@@ -333,10 +334,6 @@ static bool answer_facts(struct control *control, bool json, struct text *out,
 
 /* ---- backends ---- */
 
-static const char *admin_word(enum backend_admin admin) {
-    return admin == ADMIN_DRAIN ? "drain" : admin == ADMIN_MAINT ? "maint" : "ready";
-}
-
 static void report_backend(struct report *report, const struct facts *facts,
                            const struct facts_backend *backend) {
     const struct slot *slot = backend->slot;
@@ -375,7 +372,7 @@ static void report_backends(struct report *report, const struct facts *facts, co
         {"address", "address", REPORT_PLAIN},
         {"state", "state", REPORT_PLAIN},
         {"admin", NULL, REPORT_PLAIN},
-        {"eligible", NULL, REPORT_PLAIN},
+        {"eligible", "eligible", REPORT_PLAIN},
         {"weight", "weight", REPORT_PLAIN},
         {"configured_weight", NULL, REPORT_PLAIN},
         {"active", "active", REPORT_PLAIN},
@@ -387,10 +384,10 @@ static void report_backends(struct report *report, const struct facts *facts, co
         {"bytes_out_total", NULL, REPORT_BYTES},
         {"connect_failures_total", "failed", REPORT_PLAIN},
         {"connect_timeouts_total", NULL, REPORT_PLAIN},
-        {"resets_total", NULL, REPORT_PLAIN},
+        {"resets_total", "resets", REPORT_PLAIN},
         {"connect_ms", "connect ms", REPORT_PLAIN},
         {"checks_total", NULL, REPORT_PLAIN},
-        {"checks_failed_total", NULL, REPORT_PLAIN},
+        {"checks_failed_total", "bad checks", REPORT_PLAIN},
         {"downs_total", "downs", REPORT_PLAIN},
         {"changed_ms", NULL, REPORT_PLAIN},
         {"state_age_ms", "since", REPORT_MILLISECONDS},

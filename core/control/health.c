@@ -10,9 +10,12 @@
  *
  * As workers may change the word at any time (slot_connect_failed), a transition here is a
  * compare-and-swap, decided anew when a worker came between. judge() is the only place that
- * decides, transition() the only one that tells. A script's error is no answer: the state is kept.
+ * decides, transition() the only one that tells. A script's error is no answer: the state is kept,
+ * and the reason says so; only a suspect is given another trial after `fall` errors in a row.
  *
  * A pool without a check: its backends are up at once, and a suspect is tried again after a while.
+ * A check that is out (stopped too often, until a new version comes) is as good as none, but it may
+ * have put backends down: those are suspects then (abandon()).
  * A backend that leaves the configuration is forgotten: its watch, health, admin and runtime
  * weight.
  */
@@ -24,6 +27,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "control/control.h"
+#include "control/health_words.h"
 
 #define CHECKS_AT_ONCE 256u
 #define SPREAD_SECONDS 1.0       /* first checks of a plan are begun within this time ... */
@@ -53,16 +57,19 @@ struct watch {
     ev_tstamp started;            /* of the last check */
     ev_tstamp suspect_since;      /* 0: not known to be suspect */
     uint32_t successes, failures; /* in a row since the last transition; one of them is 0 */
-    uint32_t round;               /* of the health_switch that saw it last */
+    uint32_t errors; /* of the check, in a row since its last answer or the last transition ... */
+    char was[SLOT_REASON_BYTES]; /* ... which the reason tells of; what it was without them */
+    uint32_t round;              /* of the health_switch that saw it last */
     enum watch_phase phase;
     bool first_decides; /* what we know is old: one answer is enough, either way */
+    bool abandoned;     /* by its check, which is out */
 };
 
 struct health {
     struct control *control;
     struct watch *watches; /* ARENA_SLOTS; untouched ones cost no memory */
     struct list waiting;
-    struct ev_timer trials; /* active when the plan has a pool without a check */
+    struct ev_timer trials; /* active from the first plan on */
     uint32_t running;
     uint32_t round;
     uint32_t random;
@@ -85,12 +92,7 @@ static enum backend_admin admin_of(const struct slot *slot) {
 }
 
 static bool is_checked(const struct watch *watch) {
-    return watch->pool->check != NULL && admin_of(watch->slot) != ADMIN_MAINT;
-}
-
-static const char *health_word(enum backend_health health) {
-    static const char *const words[] = {"starting", "up", "suspect", "down"};
-    return words[health];
+    return watch->pool->check != NULL && !watch->abandoned && admin_of(watch->slot) != ADMIN_MAINT;
 }
 
 static void count_one(_Atomic uint32_t *count) {
@@ -99,49 +101,32 @@ static void count_one(_Atomic uint32_t *count) {
 
 /* ---- telling ---- */
 
-/* One line, and seen to be cut when it is. */
-static void write_reason(struct slot *slot, const char *reason) {
-    int length = snprintf(slot->reason, sizeof(slot->reason), "%s", reason);
-    if (length >= (int)sizeof(slot->reason)) {
-        strcpy(slot->reason + sizeof(slot->reason) - sizeof("..."), "...");
-    }
-    for (char *c = slot->reason; *c != '\0'; c++) {
-        *c = (unsigned char)*c < ' ' || *c == 0x7F ? ' ' : *c;
-    }
-}
-
-static void write_changed(struct slot *slot) {
-    atomic_store_explicit(&slot->changed_wall_ms, (int64_t)clock_wall_ms(), memory_order_relaxed);
-}
-
-static void tell(const struct slot *slot, enum log_level level, const char *from, const char *to,
-                 const char *reason) {
-    const struct log_field fields[] = {
-        LOG_STRING("pool", slot->script.pool), LOG_STRING("backend", slot->script.name),
-        LOG_STRING("from", from), LOG_STRING("to", to), LOG_STRING("reason", reason)};
-    log_fields(level, "health", fields, "backend %s/%s: %s -> %s: %s", slot->script.pool,
-               slot->script.name, from, to, reason);
+/* The reason of a state that is not the administrator's. */
+static void explain(const struct watch *watch, const char *reason) {
+    const struct check_config *check = &watch->pool->config->check;
+    char text[3 * SLOT_REASON_BYTES]; /* more than fit, so that slot_reason notices */
+    bool out = watch->abandoned;
+    snprintf(text, sizeof(text), "%s%s%s%s", out ? "check " : "", out ? check->script.name : "",
+             out ? " is out: " : "", reason);
+    slot_reason(watch->slot, text);
 }
 
 /* slot->health was changed: everything that follows from it. */
 static void transition(struct watch *watch, enum backend_health from, enum backend_health to,
                        const char *reason) {
     struct slot *slot = watch->slot;
-    watch->successes = watch->failures = 0;
+    watch->successes = watch->failures = watch->errors = 0;
     watch->suspect_since = to == HEALTH_SUSPECT ? ev_now(watch->health->control->loop) : 0;
-    if (to == HEALTH_DOWN && from != HEALTH_STARTING) {
-        count_one(&slot->transitions_down);
-    }
     if (to == HEALTH_UP) { /* a whole new run for the workers' connects */
         atomic_store_explicit(&slot->failures_in_row, 0, memory_order_relaxed);
     }
-    if (admin_of(slot) == ADMIN_READY) { /* else the state is the administrator's, and so is why */
-        write_reason(slot, reason);
-        write_changed(slot);
+    if (admin_of(slot) == ADMIN_READY) {
+        explain(watch, reason);
+        slot_stamp(slot);
     }
     slot_changed(slot, watch->pool->facts);
-    tell(slot, to == HEALTH_UP ? LOG_INFO : LOG_WARNING, health_word(from), health_word(to),
-         reason);
+    health_tell(slot, to == HEALTH_UP ? LOG_INFO : LOG_WARNING, health_word(from), health_word(to),
+                reason);
 }
 
 /* ---- judging ---- */
@@ -161,37 +146,47 @@ static enum backend_health verdict(const struct watch *watch, enum backend_healt
     }
 }
 
-static void describe(enum check_answer answer, const char *info, char *out, size_t bytes) {
-    bool empty = info == NULL || info[0] == '\0';
-    switch (answer) {
-    case CHECK_UP:
-        snprintf(out, bytes, "%s", empty ? "the check succeeded" : info);
-        break;
-    case CHECK_DRAIN:
-        snprintf(out, bytes, "drain%s%s", empty ? "" : ": ", empty ? "" : info);
-        break;
-    case CHECK_ERROR:
-        snprintf(out, bytes, "the check has an error%s%s", empty ? "" : ": ", empty ? "" : info);
-        break;
-    default:
-        snprintf(out, bytes, "%s", empty ? "the check failed" : info);
+/* A CAS, as a worker may come between. */
+static bool moved(struct watch *watch, enum backend_health from, enum backend_health to) {
+    uint32_t expected = (uint32_t)from;
+    return atomic_compare_exchange_strong_explicit(&watch->slot->health, &expected, (uint32_t)to,
+                                                   memory_order_relaxed, memory_order_relaxed);
+}
+
+/* Nobody knows how it is. But a suspect has nobody else who would say that it is well again. */
+static void note_error(struct watch *watch, const char *info) {
+    struct slot *slot = watch->slot;
+    char reason[2 * SLOT_REASON_BYTES];
+    if (watch->errors++ == 0) {
+        snprintf(watch->was, sizeof(watch->was), "%s", slot->reason);
+    }
+    if (admin_of(slot) == ADMIN_READY) {
+        snprintf(reason, sizeof(reason), "check fails: %.100s; was: %s", info, watch->was);
+        explain(watch, reason);
+    }
+    if (watch->errors >= watch->pool->config->check.fall &&
+        moved(watch, HEALTH_SUSPECT, HEALTH_UP)) {
+        snprintf(reason, sizeof(reason), "tried again, as the check fails: %.100s", info);
+        transition(watch, HEALTH_SUSPECT, HEALTH_UP, reason);
     }
 }
 
 static void judge(struct watch *watch, enum check_answer answer, const char *info) {
     struct slot *slot = watch->slot;
-    char reason[sizeof(slot->reason) + 1]; /* one more, so that write_reason notices */
-    describe(answer, info, reason, sizeof(reason));
+    char reason[SLOT_REASON_BYTES + 1]; /* one more, so that slot_reason notices */
+    health_describe(answer, info, reason, sizeof(reason));
     if (answer != CHECK_UP) {
         count_one(&slot->checks_failed);
         log_message(LOG_DEBUG, "check", "backend %s/%s: %s", slot->script.pool, slot->script.name,
                     reason);
     }
     if (answer == CHECK_ERROR) {
-        if (health_of(slot) == HEALTH_STARTING) {
-            write_reason(slot, reason); /* why it stays so */
-        }
+        note_error(watch, info != NULL ? info : "");
         return;
+    }
+    if (watch->errors > 0) {
+        watch->errors = 0;
+        slot_reason(slot, watch->was);
     }
     watch->successes = answer == CHECK_UP ? watch->successes + 1 : 0;
     watch->failures = answer == CHECK_UP ? 0 : watch->failures + 1;
@@ -203,9 +198,12 @@ static void judge(struct watch *watch, enum check_answer answer, const char *inf
                                                     memory_order_relaxed));
     watch->first_decides = false;
     if (to != from) {
+        if (to == HEALTH_DOWN && from != HEALTH_STARTING && answer != CHECK_DRAIN) {
+            count_one(&slot->transitions_down);
+        }
         transition(watch, (enum backend_health)from, (enum backend_health)to, reason);
     } else if (to == HEALTH_DOWN && answer != CHECK_UP && admin_of(slot) == ADMIN_READY) {
-        write_reason(slot, reason); /* another reason to be down than before, perhaps */
+        explain(watch, reason); /* another reason to be down than before, perhaps */
     }
 }
 
@@ -257,8 +255,9 @@ static void schedule(struct watch *watch, double delay) {
 static void schedule_next(struct watch *watch) {
     struct health *health = watch->health;
     enum backend_health now = health_of(watch->slot);
-    bool settling =
-        (now == HEALTH_UP && watch->failures > 0) || (now == HEALTH_DOWN && watch->successes > 0);
+    bool settling = (now == HEALTH_UP && watch->failures > 0) ||
+                    (now == HEALTH_DOWN && watch->successes > 0) ||
+                    (now == HEALTH_SUSPECT && watch->errors > 0);
     double delay = interval_of(watch);
     delay = (settling ? at_most(delay, SETTLING_SECONDS) : delay) * jitter(health);
     double elapsed = ev_now(health->control->loop) - watch->started;
@@ -338,50 +337,87 @@ void health_suspect(struct health *health, struct slot *slot) {
 
 /* Looks at the words themselves: a worker's mail may have been lost for want of memory. */
 static void try_suspect(struct watch *watch, ev_tstamp now) {
-    uint32_t suspect = HEALTH_SUSPECT;
     if (health_of(watch->slot) != HEALTH_SUSPECT) {
         return;
     }
     if (watch->suspect_since == 0 || watch->suspect_since > now) {
         note_suspect(watch);
     } else if (now - watch->suspect_since >= TRIAL_SECONDS &&
-               atomic_compare_exchange_strong_explicit(&watch->slot->health, &suspect, HEALTH_UP,
-                                                       memory_order_relaxed,
-                                                       memory_order_relaxed)) {
+               moved(watch, HEALTH_SUSPECT, HEALTH_UP)) {
         transition(watch, HEALTH_SUSPECT, HEALTH_UP, "not checked: tried again");
     }
 }
 
+/* Its check is out, and will not answer until a new version comes. */
+static void abandon(struct watch *watch) {
+    struct slot *slot = watch->slot;
+    rest(watch);
+    watch->abandoned = true;
+    watch->first_decides = true; /* when a check comes */
+    watch->errors = 0;
+    if (moved(watch, HEALTH_DOWN, HEALTH_SUSPECT)) {
+        transition(watch, HEALTH_DOWN, HEALTH_SUSPECT, "it put this one down");
+    } else if (moved(watch, HEALTH_STARTING, HEALTH_UP)) {
+        transition(watch, HEALTH_STARTING, HEALTH_UP, "not checked");
+    } else if (admin_of(slot) == ADMIN_READY) {
+        explain(watch, "not checked");
+    }
+}
+
+static void try_pool(struct health *health, const struct control_pool *pool) {
+    bool known = pool->check == NULL;
+    for (uint32_t k = 0; k < pool->config->backend_count; k++) {
+        struct watch *watch = watch_of(health, pool->slots[k]);
+        if (watch == NULL) {
+            continue;
+        }
+        if (!known && !watch->abandoned) {
+            log_message(LOG_WARNING, "health",
+                        "pool %s: check %s is out: as if there was none, until a new version is "
+                        "published",
+                        pool->config->name, pool->config->check.script.name);
+        }
+        known = true;
+        if (pool->check != NULL && !watch->abandoned) {
+            abandon(watch);
+        }
+        try_suspect(watch, ev_now(health->control->loop));
+    }
+}
+
 static void on_trial_turn(struct ev_loop *loop, struct ev_timer *timer, int events) {
+    (void)loop;
     (void)events;
     struct health *health = container_of(timer, struct health, trials);
     const struct control_plan *plan = health->control->plan;
     for (uint32_t i = 0; plan != NULL && i < plan->pool_count; i++) {
         const struct control_pool *pool = &plan->pools[i];
-        for (uint32_t k = 0; pool->check == NULL && k < pool->config->backend_count; k++) {
-            struct watch *watch = watch_of(health, pool->slots[k]);
-            if (watch != NULL) {
-                try_suspect(watch, ev_now(loop));
-            }
+        if (pool->check == NULL || scripting->check_is_out(pool->check)) {
+            try_pool(health, pool);
         }
     }
 }
 
 /* ---- a new plan ---- */
 
-static void forget_health(struct watch *watch, const char *reason) {
+static void begin_anew(struct watch *watch) {
     struct slot *slot = watch->slot;
     rest(watch);
-    watch->successes = watch->failures = 0;
+    watch->successes = watch->failures = watch->errors = 0;
     watch->suspect_since = 0;
     watch->first_decides = false;
     atomic_store_explicit(&slot->health, HEALTH_STARTING, memory_order_relaxed);
     atomic_store_explicit(&slot->failures_in_row, 0, memory_order_relaxed);
+}
+
+static void forget_health(struct watch *watch, const char *reason) {
+    struct slot *slot = watch->slot;
+    begin_anew(watch);
     atomic_store_explicit(&slot->script.view.connect_ewma_ms, 0, memory_order_relaxed);
     atomic_store_explicit(&slot->script.view.connect_last_ms, 0, memory_order_relaxed);
     atomic_store_explicit(&slot->script.view.connected_at, 0, memory_order_relaxed);
-    write_reason(slot, reason);
-    write_changed(slot);
+    slot_reason(slot, reason);
+    slot_stamp(slot);
 }
 
 static void set_weight(struct slot *slot, uint32_t weight) {
@@ -404,8 +440,8 @@ static void adopt_unchecked(struct watch *watch) {
         /* Only control leaves DOWN; a worker may come between STARTING and here, and is mistaken no
          * longer than a trial lasts. */
         atomic_store_explicit(&slot->health, HEALTH_UP, memory_order_relaxed);
-        write_reason(slot, "not checked");
-        write_changed(slot);
+        slot_reason(slot, "not checked");
+        slot_stamp(slot);
     }
 }
 
@@ -432,6 +468,7 @@ static void adopt(struct health *health, const struct control_pool *pool, uint32
     }
     watch->pool = pool;
     watch->round = health->round;
+    watch->abandoned = false; /* whatever its check was, it is another now */
     if (known && !address_equal(&watch->address, &config->address)) {
         forget_health(watch, "its address changed");
         known = false;
@@ -464,8 +501,8 @@ static void part(struct watch *watch) {
     struct slot *slot = watch->slot;
     rest(watch);
     atomic_store_explicit(&slot->presence, PRESENCE_GONE, memory_order_relaxed);
-    write_reason(slot, "not in the configuration");
-    write_changed(slot);
+    slot_reason(slot, "not in the configuration");
+    slot_stamp(slot);
     slot_changed(slot, arena_slot_pool(watch->health->control->arena, slot));
     watch->slot = NULL;
 }
@@ -507,9 +544,7 @@ void health_part(struct health *health, struct control_plan *old) {
 }
 
 void health_switch(struct health *health, struct control_plan *old, struct control_plan *new_plan) {
-    struct ev_loop *loop = health->control->loop;
     uint32_t backends = 0, index = 0;
-    bool trials = false;
     health->held = true; /* waiting checks know only the old plan */
     health->round++;
     each_watch(health, old, end_run);
@@ -520,25 +555,18 @@ void health_switch(struct health *health, struct control_plan *old, struct contr
         const struct control_pool *pool = &new_plan->pools[i];
         double window = at_most(pool->config->check.interval_ms / 1000.0, SPREAD_SECONDS);
         double gap = at_most(window / backends, SPREAD_GAP_SECONDS);
-        trials = trials || pool->check == NULL;
         for (uint32_t k = 0; k < pool->config->backend_count; k++) {
             adopt(health, pool, k, gap * index++);
         }
     }
     each_watch(health, old, rest_if_left); /* its check is about to be freed */
     health->held = false;
-    if (!trials) {
-        ev_timer_stop(loop, &health->trials);
-    } else if (!ev_is_active(&health->trials)) {
-        ev_timer_again(loop, &health->trials);
+    if (!ev_is_active(&health->trials)) {
+        ev_timer_again(health->control->loop, &health->trials);
     }
 }
 
 /* ---- the administrator ---- */
-
-static const char *admin_word(enum backend_admin admin) {
-    return admin == ADMIN_DRAIN ? "drain" : admin == ADMIN_MAINT ? "maint" : "ready";
-}
 
 void health_set_admin(struct health *health, struct slot *slot, enum backend_admin admin) {
     struct watch *watch = watch_of(health, slot);
@@ -550,17 +578,27 @@ void health_set_admin(struct health *health, struct slot *slot, enum backend_adm
     atomic_store_explicit(&slot->admin, (uint32_t)admin, memory_order_relaxed);
     if (admin == ADMIN_MAINT) {
         rest(watch);
-        begin_waiting(health); /* it may have been one of those that run */
-    } else if (before == ADMIN_MAINT && is_checked(watch)) {
-        watch->first_decides = true;
-        schedule(watch, 0);
+        begin_waiting(health);          /* it may have been one of those that run */
+    } else if (before == ADMIN_MAINT) { /* what we knew is of the time before */
+        begin_anew(watch);
+        if (is_checked(watch)) {
+            schedule(watch, 0);
+        } else {
+            atomic_store_explicit(&slot->health, HEALTH_UP, memory_order_relaxed);
+            watch->first_decides = true; /* should a check come */
+        }
     }
-    char reason[sizeof(slot->reason)];
+    char reason[SLOT_REASON_BYTES];
     snprintf(reason, sizeof(reason), "administrator: %s", admin_word(admin));
-    write_reason(slot, reason);
-    write_changed(slot);
+    watch->errors = 0;
+    if (admin == ADMIN_READY) {
+        explain(watch, reason);
+    } else {
+        slot_reason(slot, reason);
+    }
+    slot_stamp(slot);
     slot_changed(slot, watch->pool->facts);
-    tell(slot, LOG_INFO, state_word(from), state_word(slot_state(slot)), slot->reason);
+    health_tell(slot, LOG_INFO, state_word(from), state_word(slot_state(slot)), slot->reason);
 }
 
 void health_set_weight(struct health *health, struct slot *slot, uint32_t weight) {

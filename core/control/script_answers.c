@@ -210,8 +210,9 @@ static const struct script_version *version_named(const struct pool_scripts *poo
         if (versions[i] == NULL) {
             continue;
         }
+        bool has_role = versions[i] != pool->previous || !pool->previous_failed;
         snprintf(number, sizeof(number), "%u", versions[i]->number);
-        if (strcmp(word, roles[i]) == 0 || strcmp(word, number) == 0) {
+        if ((has_role && strcmp(word, roles[i]) == 0) || strcmp(word, number) == 0) {
             return versions[i];
         }
     }

@@ -29,6 +29,8 @@ enum backend_state {
     STATE_COUNT
 };
 
+#define SLOT_REASON_BYTES 160u
+
 struct slot {
     _Alignas(64) struct alacrity_backend_private script; /* first: scripts see its head */
     _Atomic uint32_t health, admin, presence;
@@ -38,9 +40,10 @@ struct slot {
     uint32_t configured_weight;        /* control */
     uint32_t next_free;                /* arena's own; builder */
     _Atomic int64_t changed_wall_ms;   /* time of the last transition; control */
-    _Atomic uint32_t transitions_down; /* up to down since the slot was taken; control */
+    _Atomic uint32_t transitions_down; /* falls since the slot was taken; control */
     _Atomic uint32_t checks_total, checks_failed; /* control */
-    char reason[96]; /* why the state is what it is, for people; control alone reads and writes */
+    /* Why the state is what it is, for people; control alone reads and writes. */
+    char reason[SLOT_REASON_BYTES];
 };
 
 /* A worker's counters of one backend. Single writer: that worker. */

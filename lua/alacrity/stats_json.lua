@@ -9,7 +9,7 @@ local LISTENER = format.order { "bind", "pool", "route", "service", "max_session
   "sessions_active", "sessions_total", "bytes_in_total", "bytes_out_total", "routes_total",
   "route_errors_total", "route_timeouts_total", "route_overruns_total", "route_resting_total",
   "route_out_total", "route_out_workers", "ended" }
-local POOL = format.order { "policy", "fallback", "check", "zone", "retries", "sessions_active",
+local POOL = format.order { "policy", "fallback", "check", "check_out", "zone", "retries", "sessions_active",
   "sessions_total", "bytes_in_total", "bytes_out_total", "retries_total", "picks_total",
   "policy_errors_total", "policy_bad_answers_total", "policy_nil_total",
   "policy_overruns_total", "policy_resting_total", "policy_out_total", "policy_out_workers",

@@ -84,6 +84,12 @@ local POOL = {
   { "pool_policy_out_workers", "gauge",
     "Workers that ask the policy no more, until a new version is published.",
     "policy_out_workers" },
+  { "pool_check_out", "gauge",
+    "1 while the check is not asked any more, as it was stopped too often.",
+    function(pool)
+      if pool.check_out == nil then return nil end
+      return pool.check_out and 1 or 0
+    end },
   { "pool_fallbacks_total", "counter", "Picks the fallback answered instead of the policy.",
     "fallbacks_total" },
 }
@@ -113,7 +119,7 @@ local BACKEND = {
     "Moving average of the connect time; 0 = none yet.", seconds "connect_ms" },
   { "backend_checks_total", "counter", "Health checks finished.", "checks_total" },
   { "backend_checks_failed_total", "counter", "Health checks failed.", "checks_failed_total" },
-  { "backend_downs_total", "counter", "Changes from up to down.", "downs_total" },
+  { "backend_downs_total", "counter", "Changes from up to down, but for wishes to drain.", "downs_total" },
   { "backend_last_change_timestamp_seconds", "gauge", "Time of the last change of state.",
     function(backend) return backend.changed_ms > 0 and backend.changed_ms / 1000 or nil end },
 }

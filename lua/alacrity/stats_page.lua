@@ -178,7 +178,11 @@ local function backend_row(pool, backend, now_ms)
 end
 
 local function pool_notes(pool)
-  local notes = { html(pool.policy), pool.check and html(pool.check) .. " check" or "not checked" }
+  local checked = pool.check and html(pool.check) .. " check" or "not checked"
+  if pool.check_out then
+    checked = '<span class="alert">' .. checked .. " is out: stopped too often, not checked</span>"
+  end
+  local notes = { html(pool.policy), checked }
   if pool.retries_total > 0 then
     notes[#notes + 1] = count(pool.retries_total) .. (pool.retries_total == 1 and " retry"
       or " retries")

@@ -3,6 +3,7 @@ garbage do no harm."""
 import contextlib
 import json
 import os
+import re
 import socket
 import stat
 
@@ -74,6 +75,12 @@ def test_weight(pair):
     assert balancer.backend("a")["weight"] == 3
     balancer.admin("backend", "weight", "app/a", "0")
     assert {ask(port) for _ in range(10)} == {b"b\n"}
+    # People see in the list why it gets none, though it is up, and what else went wrong.
+    titles, first, second = balancer.admin("backend", "list", plain=True).splitlines()
+    titles = re.split("  +", titles)
+    assert {"resets", "bad checks"} <= set(titles)
+    at = titles.index("eligible")
+    assert [re.split("  +", line)[at] for line in (first, second)] == ["no", "yes"]
 
 
 @pytest.mark.parametrize("words", [
@@ -88,6 +95,15 @@ def test_nonsense_is_told(pair, words):
     assert balancer.admin(*words, ok=False).strip()
     assert {ask(port) for _ in range(4)} == {b"a\n", b"b\n"}
     assert balancer.backend("a")["weight"] == 1
+
+
+@pytest.mark.parametrize("words,told", [
+    (("backend", "weight", "app/a", "-1"), "from 0 to 1000000"),
+    (("script", "shadow", "app", "random", "-1"), "from 1 to 1000000"),
+    (("backend", "weight", "app/a", "-x"), "invalid option"),
+])
+def test_a_number_below_zero_is_no_option(pair, words, told):
+    assert told in pair[0].admin(*words, ok=False, plain=True)
 
 
 def test_session_list_and_kill():

@@ -148,3 +148,28 @@ def test_the_schema_is_json():
     schema = json.loads(command("schema").stdout)
     assert "draft-07" in schema["$schema"]
     assert {"listeners", "pools", "workers"} <= set(schema["properties"])
+
+
+def test_what_is_hardly_meant_is_a_warning(tmp_path):
+    """A check that is always late, a pool nobody uses, a backend that is the listener itself."""
+    file = tmp_path / "alacrity.yaml"
+    text = """listeners:
+  web: {bind: "0.0.0.0:8080", pool: app}
+  page: {bind: "127.0.0.1:8404", service: stats}
+pools:
+  app:
+    check: {type: tcp, interval: 1s, timeout: 1s}
+    backends: {a: "127.0.0.2:8081", page: "127.0.0.1:8404"}
+"""
+    file.write_text(text, encoding="utf-8")
+    done = command("check", "-f", file)
+    assert done.returncode == 0 and done.stderr == ""
+    text = text.replace("timeout: 1s", "timeout: 2s").replace("8081", "8080")
+    file.write_text(text + "  spare: {backends: {b: 127.0.0.1:9}}\n", encoding="utf-8")
+    done = command("check", "-f", file)
+    assert done.returncode == 0 and done.stdout == f"{file}: ok\n"
+    assert [line.split(": ")[1:3] for line in done.stderr.splitlines()] == [
+        ["warning", "the check of pool 'app' may take 2000 ms, but is due every 1000 ms"],
+        ["warning", "backend 'a' is listener 'web' of this very file"],
+        ["warning", "pool 'spare' is used by no listener; name it in one, or leave it out"]]
+    assert [line.split(":")[1] for line in done.stderr.splitlines()] == ["6", "7", "8"]

@@ -184,3 +184,19 @@ def test_a_script_is_taken(block, folder):
             script["with"] = {name: "given" for name in given}
     (folder / "mine.lua").write_text(text, encoding="utf-8")
     taken(folder, use(kind, script))
+
+
+def test_the_manual_page_has_every_command():
+    """What `alacrity help` lists has a line in the SYNOPSIS of alacrity(8)."""
+    page = (ROOT / "docs/alacrity.8").read_text(encoding="utf-8")
+    synopsis = page.split(".Sh SYNOPSIS")[1].split(".Sh ")[0]
+    known = set()
+    for line in re.findall(r"^\.Cm (.*)$", synopsis, re.M):
+        first, *others = line.split(" | ")
+        before = first.split()[:-1]  # `backend drain | ready`: the verb is of all
+        known.update([first, *(" ".join([*before, other]) for other in others)])
+    listed = re.findall(r"^  (\w+(?:, \w+)*)( (?:list|show|diff|swap|shadow|promote|rollback|drop"
+                        r"|drain|ready|maint|weight|kill))?\b.*$", command("help").stdout, re.M)
+    wanted = {(verb + action).strip() for verbs, action in listed for verb in verbs.split(", ")}
+    assert len(wanted) > 20
+    assert wanted <= known

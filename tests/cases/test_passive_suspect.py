@@ -57,3 +57,39 @@ def test_without_a_check_a_suspect_is_tried_again():
             assert ask(port) == b"live\n"
             return balancer.backend("dead")["connect_failures_total"] > failures
         eventually(is_tried, "sessions try it again, and go elsewhere")
+
+
+STUCK = """
+return { api = 1, kind = "check", name = "stuck", new = function()
+  local seen = {}
+  return { check = function(self, backend)
+    if backend.name == "b" then return "down", "b is never well" end
+    if seen[backend.name] then while true do end end
+    seen[backend.name] = true
+    return "up"
+  end }
+end }
+"""
+
+
+def test_a_check_that_is_out_keeps_nobody_aside():
+    """It is stopped too often. Suspects and those it put down are tried again, and all say why."""
+    a, b, port = Server(serve_name, "a"), Server(serve_name, "b"), free_port()
+    check = {"script": "./stuck.lua", "interval": "100ms", "rise": 1, "fall": 1}
+    config = {**web_over([a, b], port, check=check, suspect_after=2), "workers": 1,
+              "lua": {"overruns": 2, "budget": "50ms"}}
+    out = "check ./stuck.lua is out: "
+    with Alacrity(config, scripts={"stuck.lua": STUCK}) as balancer:
+        balancer.wait_line("pool app: check ./stuck.lua is out")
+        balancer.wait_state("b", "up")
+        assert balancer.backend("b")["reason"] == out + "not checked: tried again"
+        assert balancer.backend("a")["reason"] == out + "not checked"
+        assert balancer.pool()["check_out"] is True
+        assert 'alacrity_pool_check_out{pool="app"} 1\n' in balancer.get("/metrics")[2]
+        a.stop()
+        for _ in range(10):
+            assert ask(port) == b"b\n"
+        eventually(lambda: balancer.state("a") == "suspect")
+        a.start()
+        balancer.wait_state("a", "up")
+        eventually(lambda: {ask(port) for _ in range(4)} == {b"a\n", b"b\n"})

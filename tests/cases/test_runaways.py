@@ -15,7 +15,7 @@ NAMES = re.findall(r'\{ name = "([^"]*)"(, late = true)?', RUNAWAYS)
 STOPPED = "policy_overruns_total"
 # Nothing can be stopped asynchronously under ThreadSanitizer, and memory has no cap there. A count
 # hook finds these only after very long.
-LONG_WITHOUT_PROOF = {"load recursion", "pcall of itself", "rep of big", "memory strings", "memory rep"}
+LONG_WITHOUT_PROOF = {"load recursion", "gsub recursion", "pcall of itself", "rep of big", "memory strings", "memory rep"}
 
 # Picks the first backend, but for client ports ending in the digits that `when` tells: then it runs
 # away in the way that `name` says.

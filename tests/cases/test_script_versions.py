@@ -58,6 +58,9 @@ def test_swap_carries_over_and_rollback_returns():
         assert {ask(port) for _ in range(7)} == {b"a\n"}
         assert "version 2" in script(balancer, "swap", "app", "two.lua")
         assert {ask(port) for _ in range(4)} == {b"b\n"}
+        status = balancer.admin("status")
+        assert status["pools"][0]["policy"] == status["scripts"][0]["name"]
+        assert status["pools"][0]["policy"].endswith("/two.lua")
         balancer.wait_line("picks 10")
         assert roles(balancer) == {"current": 2, "previous": 1}
         assert "version 1" in script(balancer, "rollback", "app")
@@ -326,15 +329,33 @@ def test_diff():
     with start(port) as balancer:
         script(balancer, "shadow", "app", "two.lua")
         shown = balancer.admin("script", "diff", "app", plain=True)
-        assert "--- current" in shown and "+++ shadow" in shown
+        two = f"({balancer.folder}/two.lua)"
+        assert shown.startswith(f"--- version 1 (./one.lua), current\n+++ version 2 {two}, shadow\n")
         assert "default = 1" in shown and "default = 2" in shown
         script(balancer, "promote", "app")
         shown = balancer.admin("script", "diff", "app", plain=True)
-        assert "--- previous" in shown and "+++ current" in shown
+        assert "--- version 1 (./one.lua), previous\n+++ version 2" in shown and "current\n" in shown
+        shown = balancer.admin("script", "diff", "app", "1", "2", plain=True)
+        assert shown.startswith(f"--- version 1 (./one.lua)\n+++ version 2 {two}\n")
         assert balancer.admin("script", "diff", "app", "current", "current", plain=True) == ""
-        assert "no such version" in balancer.admin("script", "diff", "app", "9", "8", ok=False,
-                                                   plain=True)
+        for versions, missing in [("9", "8"), "9"], [("2", "8"), "8"], [("2",), "shadow"]:
+            told = balancer.admin("script", "diff", "app", *versions, ok=False, plain=True)
+            assert f"{missing}: the pool has no such version" in told, "it says which"
         assert "no such pool" in balancer.admin("script", "diff", "ap", ok=False, plain=True)
+
+
+def test_diff_with_a_version_that_failed():
+    """It is not the previous one, and is never shown as that."""
+    port = free_port()
+    with start(port, scripts={"fails.lua": FAILS % 'error("x")'}, rollback_errors=2) as balancer:
+        told = balancer.admin("script", "diff", "app", ok=False, plain=True)
+        assert "previous: the pool has no such version" in told
+        script(balancer, "swap", "app", "fails.lua")
+        eventually(lambda: ask(port) and roles(balancer) == {"current": 1, "failed": 2})
+        shown = balancer.admin("script", "diff", "app", plain=True)
+        assert "--- version 2 (" in shown and ", failed\n+++ version 1 (./one.lua), current" in shown
+        told = balancer.admin("script", "show", "app", "previous", ok=False, plain=True)
+        assert "no such version" in told
 
 
 def test_what_failed_is_not_rolled_back_to():

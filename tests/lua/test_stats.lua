@@ -141,6 +141,7 @@ for _, line in ipairs {
   'alacrity_listener_sessions_ended_total{listener="tls",reason="route_failed"} 4',
   'alacrity_listener_routes_total{listener="tls"} 468',
   'alacrity_script_errors_total{kind="route",script="./routes/names.lua",pool="",listener="tls"} 2',
+  'alacrity_pool_check_out{pool="app"} 0\nalacrity_pool_check_out{pool="postgres"} 1',
   'alacrity_shared_entries{dictionary="clients"} 1200',
   "alacrity_shared_evictions_total 3",
   "alacrity_log_lines_suppressed_total 17",
@@ -177,6 +178,10 @@ for name, make in pairs(variants) do
   check(not body:find("alert(1)</script>", 1, true), name)
   check(not body:find("https?://[^w]"), name .. ": an external asset")
 end
+
+local _, _, page = get "/"
+check(page:find("./primary.lua check is out: stopped too often", 1, true), "a check that is out")
+check(not page:find("http check is out", 1, true), "one that is not")
 
 -- cheap: well under the budget of a service even on a slow machine
 for _, path in ipairs { "/", "/stats.json", "/stats;csv", "/metrics" } do

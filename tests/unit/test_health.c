@@ -64,7 +64,14 @@ static void fake_cancel(struct check_run *run) {
     cancelled++;
 }
 
-static const struct scripting fake = {.check_start = fake_start, .check_cancel = fake_cancel};
+static const struct check *out; /* that one is out */
+
+static bool fake_is_out(const struct check *check) {
+    return check == out;
+}
+
+static const struct scripting fake = {
+    .check_start = fake_start, .check_cancel = fake_cancel, .check_is_out = fake_is_out};
 
 static void answer(const struct slot *slot, enum check_answer with, const char *info) {
     struct check_run *run = &runs[slot->script.view.id];
@@ -84,11 +91,14 @@ static int instances[8]; /* their places stand for check instances */
 static struct pool_config configs[4];
 static uint32_t config_count;
 
+static char check_name[] = "./pong.lua";
+
 static struct pool_config *pool_new(uint32_t count) {
     struct pool_config *config = &configs[config_count++];
     *config = (struct pool_config){.name = "app", .backend_count = count};
     config->check = (struct check_config){
         .enabled = true, .interval_ms = 20, .timeout_ms = 700, .rise = 2, .fall = 3};
+    config->check.script.name = check_name;
     config->backends = calloc(count, sizeof(*config->backends));
     for (uint32_t i = 0; i < count; i++) {
         struct backend_config *backend = &config->backends[i];
@@ -161,6 +171,7 @@ static void set_up(void) {
     memset(runs, 0, sizeof(runs));
     running = most_running = started = cancelled = 0;
     mode = FAKE_LATER;
+    out = NULL;
     scripting = &fake;
     control = (struct control){.loop = ev_loop_new(EVFLAG_AUTO)};
     control.arena = arena_new(error, sizeof(error));
@@ -256,14 +267,20 @@ START_TEST(an_error_of_the_check_keeps_the_state) {
     publish(config, 0);
     check_says(0, CHECK_ERROR, "no such field");
     state_is(0, STATE_STARTING);
-    ck_assert_str_eq(slot_at(0)->reason, "the check has an error: no such field");
+    ck_assert_str_eq(slot_at(0)->reason,
+                     "check fails: no such field; was: new in the configuration");
     check_says(0, CHECK_UP, "fine");
-    check_says(0, CHECK_ERROR, "");
-    state_is(0, STATE_UP);
     ck_assert_str_eq(slot_at(0)->reason, "fine");
-    ck_assert_uint_eq(slot_at(0)->checks_failed, 2);
+    check_says(0, CHECK_ERROR, "nil");
+    check_says(0, CHECK_ERROR, "still nil");
+    state_is(0, STATE_UP);
+    ck_assert_str_eq(slot_at(0)->reason, "check fails: still nil; was: fine");
+    check_says(0, CHECK_UP, "again"); /* it answers, and what was is so still */
+    ck_assert_str_eq(slot_at(0)->reason, "fine");
+    check_says(0, CHECK_ERROR, "");
+    ck_assert_uint_eq(slot_at(0)->checks_failed, 4);
     mode = FAKE_NULL; /* it cannot even be started: the same, and tried again */
-    await(slot_at(0)->checks_failed >= 4);
+    await(slot_at(0)->checks_failed >= 6);
     state_is(0, STATE_UP);
 }
 END_TEST
@@ -275,6 +292,7 @@ START_TEST(a_drain_wish_counts_at_once) {
     check_says(0, CHECK_DRAIN, "replica lags\nbadly");
     state_is(0, STATE_DOWN);
     ck_assert_str_eq(slot_at(0)->reason, "drain: replica lags badly");
+    ck_assert_uint_eq(slot_at(0)->transitions_down, 0); /* it did not fall */
 }
 END_TEST
 
@@ -348,6 +366,64 @@ START_TEST(without_a_check_all_are_up_and_suspects_tried_again) {
     state_is(0, STATE_SUSPECT);
     await(slot_state(slot_at(0)) == STATE_UP && slot_state(slot_at(1)) == STATE_UP);
     ck_assert_uint_eq(started, 0);
+}
+END_TEST
+
+START_TEST(a_suspect_whose_check_only_fails_is_tried_again) {
+    struct pool_config *config = pool_new(1);
+    publish(config, 0);
+    check_says(0, CHECK_UP, "");
+    fail_connects(slot_at(0));
+    health_suspect(control.health, slot_at(0));
+    check_says(0, CHECK_ERROR, "nil");
+    check_says(0, CHECK_ERROR, "nil");
+    state_is(0, STATE_SUSPECT);
+    ck_assert_str_eq(slot_at(0)->reason, "check fails: nil; was: connects failed in a row");
+    check_says(0, CHECK_ERROR, "nil");
+    state_is(0, STATE_UP);
+    ck_assert_str_eq(slot_at(0)->reason, "tried again, as the check fails: nil");
+    for (int i = 0; i < 4; i++) { /* errors alone never put one aside */
+        check_says(0, CHECK_ERROR, "nil");
+    }
+    state_is(0, STATE_UP);
+}
+END_TEST
+
+START_TEST(when_the_check_is_out_nobody_waits_for_it) {
+    struct pool_config *config = pool_new(5);
+    publish(config, 0);
+    check_says(0, CHECK_UP, "fine");
+    check_says(1, CHECK_UP, "");
+    check_says(2, CHECK_DOWN, "refused");
+    check_says(3, CHECK_UP, "");
+    health_set_admin(control.health, slot_at(3), ADMIN_MAINT);
+    fail_connects(slot_at(1));
+    health_suspect(control.health, slot_at(1));
+    state_is(4, STATE_STARTING);
+    out = control.plan->pools->check;
+    mode = FAKE_NULL;
+    await(slot_state(slot_at(1)) == STATE_UP && slot_state(slot_at(2)) == STATE_UP);
+    state_is(0, STATE_UP);
+    state_is(3, STATE_MAINT);
+    state_is(4, STATE_UP);
+    ck_assert_str_eq(slot_at(0)->reason, "check ./pong.lua is out: not checked");
+    ck_assert_str_eq(slot_at(2)->reason, "check ./pong.lua is out: not checked: tried again");
+    ck_assert_str_eq(slot_at(3)->reason, "administrator: maint");
+    uint32_t asked = started;
+    health_set_admin(control.health, slot_at(3), ADMIN_READY);
+    fail_connects(slot_at(0)); /* it is put aside, and comes back, again and again */
+    health_suspect(control.health, slot_at(0));
+    state_is(0, STATE_SUSPECT);
+    ck_assert_str_eq(slot_at(0)->reason, "check ./pong.lua is out: connects failed in a row");
+    await(slot_state(slot_at(0)) == STATE_UP);
+    ck_assert_uint_eq(started, asked); /* nobody asks it any more */
+
+    mode = FAKE_LATER;
+    publish(config, 1); /* another version: one answer decides */
+    check_says(0, CHECK_UP, "");
+    check_says(2, CHECK_DOWN, "refused");
+    state_is(2, STATE_DOWN);
+    ck_assert_str_eq(slot_at(2)->reason, "refused");
 }
 END_TEST
 
@@ -575,9 +651,37 @@ START_TEST(in_maintenance_nothing_is_checked) {
     ck_assert_uint_eq(slot_at(0)->checks_total, checks);
     state_is(0, STATE_MAINT);
     health_set_admin(control.health, slot_at(0), ADMIN_READY);
-    state_is(0, STATE_UP);
-    check_says(0, CHECK_DOWN, "still off"); /* what we knew is old: one answer is enough */
+    state_is(0, STATE_STARTING); /* what we knew is old */
+    ck_assert_str_eq(slot_at(0)->reason, "administrator: ready");
+    check_says(0, CHECK_DOWN, "still off");
     state_is(0, STATE_DOWN);
+    ck_assert_uint_eq(slot_at(0)->transitions_down, 0);
+}
+END_TEST
+
+START_TEST(after_maintenance_it_is_checked_at_once) {
+    struct pool_config *config = pool_new(1);
+    config->check.interval_ms = 3600000;
+    publish(config, 0);
+    check_says(0, CHECK_DOWN, "");
+    health_set_admin(control.health, slot_at(0), ADMIN_MAINT);
+    health_set_admin(control.health, slot_at(0), ADMIN_DRAIN);
+    state_is(0, STATE_DRAIN);
+    check_says(0, CHECK_UP, "");
+    health_set_admin(control.health, slot_at(0), ADMIN_READY);
+    state_is(0, STATE_UP);
+}
+END_TEST
+
+START_TEST(after_maintenance_it_is_up_without_a_check) {
+    struct pool_config *config = pool_new(1);
+    config->check.enabled = false;
+    publish(config, 0);
+    fail_connects(slot_at(0));
+    health_suspect(control.health, slot_at(0));
+    health_set_admin(control.health, slot_at(0), ADMIN_MAINT);
+    health_set_admin(control.health, slot_at(0), ADMIN_READY);
+    state_is(0, STATE_UP);
 }
 END_TEST
 
@@ -594,6 +698,8 @@ int main(void) {
     tcase_add_test(cases, a_suspect_is_checked_now_and_the_answer_decides);
     tcase_add_test(cases, late_and_foreign_suspicions_are_nothing);
     tcase_add_test(cases, without_a_check_all_are_up_and_suspects_tried_again);
+    tcase_add_test(cases, a_suspect_whose_check_only_fails_is_tried_again);
+    tcase_add_test(cases, when_the_check_is_out_nobody_waits_for_it);
     tcase_add_test(cases, checks_are_spread_and_bounded_in_number);
     tcase_add_test(cases, checks_that_answer_at_once_do_not_nest);
     tcase_add_test(cases, intervals_vary_by_a_tenth_and_settle_faster);
@@ -606,6 +712,8 @@ int main(void) {
     tcase_add_test(cases, zone_and_tags_are_the_configured_ones);
     tcase_add_test(cases, drained_ones_are_checked_and_keep_their_reason);
     tcase_add_test(cases, in_maintenance_nothing_is_checked);
+    tcase_add_test(cases, after_maintenance_it_is_checked_at_once);
+    tcase_add_test(cases, after_maintenance_it_is_up_without_a_check);
     suite_add_tcase(suite, cases);
     return run_suite(suite);
 }

@@ -134,6 +134,9 @@
 ---@field fallback string
 --- Absent: there is none.
 ---@field check? string
+--- It was stopped too often, and the backends are tried like those of a pool without a check, until
+--- a new version is published. Absent: there is none.
+---@field check_out? boolean
 --- Where the balancer stands; absent: not said.
 ---@field zone? string
 --- The setting.
@@ -272,7 +275,7 @@
 ---@field checks_total integer
 --- Checks that failed, or had an error.
 ---@field checks_failed_total integer
---- How often it went down.
+--- How often it fell: went down, but not by its check's wish to drain.
 ---@field downs_total integer
 --- Of the last change of state; 0 = none.
 ---@field changed_ms integer
