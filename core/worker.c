@@ -145,6 +145,11 @@ static void take_plan(struct mail *mail, void *owner) {
     forget_gauges(plan); /* a new version of the policy */
     show_memory(worker);
     start_host(worker, plan->host);
+    for (uint32_t i = 0; i < plan->pool_count; i++) {
+        if (plan->pools[i].current.host != NULL) {
+            start_host(worker, plan->pools[i].current.host);
+        }
+    }
     if (!plan->serves) {
         metrics_clear_gauges(plane->arena, worker->index);
     }

@@ -46,11 +46,23 @@ void version_release(struct script_version *version) {
     free(version);
 }
 
-bool version_equal(const struct script_version *a, const struct script_version *b) {
-    if ((a->use.source == NULL) != (b->use.source == NULL) ||
-        !value_equal(a->use.with, b->use.with)) {
+typedef bool same_source(const struct script_source *a, const struct script_source *b);
+
+static bool same_use(const struct script_use *a, const struct script_use *b, same_source *same) {
+    if ((a->source == NULL) != (b->source == NULL) || !value_equal(a->with, b->with)) {
         return false;
     }
-    return a->use.source != NULL ? source_equal(a->use.source, b->use.source)
-                                 : strcmp(a->use.name, b->use.name) == 0;
+    return a->source != NULL ? same(a->source, b->source) : strcmp(a->name, b->name) == 0;
+}
+
+bool version_equal(const struct script_version *a, const struct script_version *b) {
+    return same_use(&a->use, &b->use, source_equal);
+}
+
+bool version_same_text(const struct script_version *a, const struct script_version *b) {
+    return same_use(&a->use, &b->use, source_same_text);
+}
+
+bool version_is_of(const struct script_version *version, const struct script_use *use) {
+    return same_use(&version->use, use, source_unchanged);
 }

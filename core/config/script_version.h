@@ -11,7 +11,8 @@ struct script_version {
     struct script_use use;     /* its strings and source are the version's own */
     struct snapshot *snapshot; /* what use.with belongs to */
     const char *origin;        /* "configuration", "swap", "shadow"; static */
-    int64_t since_wall_ms;     /* when it was made current first; control */
+    int64_t since_wall_ms;     /* when it came into force, or became the shadow; control */
+    int64_t failed_wall_ms;    /* when it was left because it failed; 0: it was not; control */
 };
 
 /* A version of what `use`, which belongs to the snapshot, says; with another file or stock name
@@ -22,7 +23,12 @@ struct script_version *version_new(struct snapshot *snapshot, const struct scrip
     __attribute__((warn_unused_result));
 struct script_version *version_hold(struct script_version *version);
 void version_release(struct script_version *version); /* NULL is fine */
-/* Builder. Would the same be made of both? */
+/* Builder, or sealed sources. Would the same be made of both? */
 bool version_equal(const struct script_version *a, const struct script_version *b);
+/* The same, wherever the script's file is. */
+bool version_same_text(const struct script_version *a, const struct script_version *b);
+/* Builder. Is the version what would be made of this now, wherever the script's file is? The files
+ * that the version requires are read again for that. */
+bool version_is_of(const struct script_version *version, const struct script_use *use);
 
 #endif

@@ -176,6 +176,8 @@ static void run_script(struct connection *connection, const struct request *requ
         [COMMAND_SCRIPT_PROMOTE] = SCRIPT_PROMOTE,
         [COMMAND_SCRIPT_ROLLBACK] = SCRIPT_ROLLBACK,
         [COMMAND_SCRIPT_DROP] = SCRIPT_DROP};
+    bool returns = request->kind == COMMAND_SCRIPT_ROLLBACK;
+    const char *version = returns && request->argument_count > 1 ? request->arguments[1] : "";
     const char *sample = request->argument_count > 2 ? request->arguments[2] : "1";
     unsigned long one_of =
         strspn(sample, "0123456789") == strlen(sample) ? strtoul(sample, NULL, 10) : 0;
@@ -190,7 +192,7 @@ static void run_script(struct connection *connection, const struct request *requ
     }
     struct reload_wait *wait = calloc(1, sizeof(*wait));
     struct script_wish *wish = calloc(1, sizeof(*wish));
-    bool has_file = request->argument_count > 1;
+    bool has_file = request->argument_count > 1 && !returns;
     if (wish != NULL && has_file) {
         wish->file = strdup(request->arguments[1]);
     }
@@ -204,6 +206,7 @@ static void run_script(struct connection *connection, const struct request *requ
     }
     wish->action = actions[request->kind];
     wish->sample = (uint32_t)one_of;
+    snprintf(wish->version, sizeof(wish->version), "%s", version);
     strcpy(wish->pool, request->arguments[0]);
     wait->connection = connection;
     connection->reload = wait;

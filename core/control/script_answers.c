@@ -25,11 +25,12 @@ static bool is_asked_for(const struct facts_pool *pool, const struct request *re
 
 /* ---- list ---- */
 
-static void report_version(struct report *report, const struct facts *facts, const char *pool,
-                           const char *role, const struct script_version *version) {
+static void report_version(struct report *report, const struct facts *facts,
+                           const struct pool_scripts *scripts,
+                           const struct script_version *version) {
     uint64_t since_ms = version->since_wall_ms > 0 ? (uint64_t)version->since_wall_ms : 0;
-    report_string(report, pool);
-    report_string(report, role);
+    report_string(report, scripts->pool);
+    report_string(report, versions_role(scripts, version));
     report_number(report, version->number);
     report_string(report, version->use.name);
     report_string(report, version->use.path);
@@ -50,17 +51,15 @@ static void report_versions(struct report *report, const struct facts *facts,
     for (uint32_t i = 0; i < facts->pool_count; i++) {
         const struct facts_pool *pool = &facts->pools[i];
         const struct pool_scripts *scripts = pool->scripts;
-        const char *name = pool->pool->config->name;
         if (scripts == NULL || !is_asked_for(pool, request)) {
             continue;
         }
-        report_version(report, facts, name, "current", scripts->current);
-        if (scripts->previous != NULL) {
-            report_version(report, facts, name, scripts->previous_failed ? "failed" : "previous",
-                           scripts->previous);
+        report_version(report, facts, scripts, scripts->current);
+        for (uint32_t k = 0; k < scripts->kept_count; k++) {
+            report_version(report, facts, scripts, scripts->kept[k]);
         }
         if (scripts->shadow != NULL) {
-            report_version(report, facts, name, "shadow", scripts->shadow);
+            report_version(report, facts, scripts, scripts->shadow);
         }
     }
 }
@@ -198,31 +197,11 @@ bool answer_script_list(struct control *control, const struct request *request, 
 
 /* ---- show ---- */
 
-static const struct script_version *version_named(const struct pool_scripts *pool,
-                                                  const char *word) {
-    const struct script_version *versions[] = {pool->current, pool->previous, pool->shadow};
-    static const char *const roles[] = {"current", "previous", "shadow"};
-    if (pool->previous_failed && strcmp(word, "failed") == 0) {
-        return pool->previous;
-    }
-    for (size_t i = 0; i < sizeof(versions) / sizeof(versions[0]); i++) {
-        char number[16];
-        if (versions[i] == NULL) {
-            continue;
-        }
-        snprintf(number, sizeof(number), "%u", versions[i]->number);
-        if (strcmp(word, roles[i]) == 0 || strcmp(word, number) == 0) {
-            return versions[i];
-        }
-    }
-    return NULL;
-}
-
 bool answer_script_show(struct control *control, const struct request *request, bool json,
                         struct text *out) {
     const struct pool_scripts *pool = scripts_of(control->scripts, request->arguments[0]);
     const char *word = request->argument_count > 1 ? request->arguments[1] : "current";
-    const struct script_version *version = pool != NULL ? version_named(pool, word) : NULL;
+    const struct script_version *version = pool != NULL ? versions_named(pool, word) : NULL;
     if (pool == NULL) {
         answer_message(false, "there is no such pool; 'script list' shows them", json, out);
     } else if (version == NULL) {

@@ -12,14 +12,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "control/build.h"
 #include "control/carry.h"
 #include "control/conductor.h"
+#include "control/place.h"
 #include "control/watch.h"
-#include "pool/tags.h"
 #include "worker_control.h"
 
 #define WATCH_SECONDS 0.25 /* between looks at how the current versions do */
@@ -69,11 +71,8 @@ const struct pool_scripts *scripts_of(const struct scripts *scripts, const char 
 }
 
 static void forget(struct pool_scripts *pool) {
-    version_release(pool->current);
-    version_release(pool->previous);
-    version_release(pool->shadow);
     list_remove(&pool->node);
-    free(pool);
+    versions_forget(pool);
 }
 
 static uint64_t troubles_of(const struct control *control, const struct pool_facts *facts) {
@@ -90,14 +89,7 @@ static void begin_window(const struct control *control, struct pool_scripts *poo
 /* The version, a reference of the caller's, is asked from now on. */
 static void make_current(const struct control *control, struct pool_scripts *pool,
                          struct script_version *version, const struct pool_facts *facts) {
-    if (version->number == 0) {
-        version->number = ++pool->last_number;
-    }
-    version->since_wall_ms = (int64_t)clock_wall_ms();
-    version_release(pool->previous);
-    pool->previous = pool->current;
-    pool->previous_failed = false;
-    pool->current = version;
+    versions_make_current(pool, version);
     begin_window(control, pool, facts);
 }
 
@@ -112,12 +104,23 @@ static struct pool_scripts *pool_scripts_new(struct scripts *scripts, const char
     return pool;
 }
 
+static void drop_shadow(struct pool_scripts *pool) {
+    version_release(pool->shadow);
+    pool->shadow = NULL;
+}
+
 /* What the configuration says of one pool. */
 static void switch_pool(struct scripts *scripts, const struct control_plan *plan, uint32_t index) {
     const struct control_pool *configured = &plan->pools[index];
     struct pool_scripts *pool = find(scripts, configured->config->name);
     if (pool == NULL) {
         pool = pool_scripts_new(scripts, configured->config->name);
+    }
+    if (pool != NULL && configured->stays != NULL) {
+        pool->seen = true;
+        drop_shadow(pool);
+        begin_window(scripts->control, pool, configured->facts);
+        return;
     }
     struct script_version *version =
         pool == NULL
@@ -127,8 +130,7 @@ static void switch_pool(struct scripts *scripts, const struct control_plan *plan
         return;
     }
     pool->seen = true;
-    version_release(pool->shadow);
-    pool->shadow = NULL;
+    drop_shadow(pool);
     if (pool->current != NULL && version_equal(pool->current, version)) {
         version->number = pool->current->number;
         version->since_wall_ms = pool->current->since_wall_ms;
@@ -151,6 +153,42 @@ void scripts_switch(struct scripts *scripts, const struct control_plan *plan) {
         if (!container_of(rest, struct pool_scripts, node)->seen) {
             forget(container_of(rest, struct pool_scripts, node));
         }
+    }
+}
+
+bool scripts_past(const struct scripts *scripts, struct pool_past **pasts) {
+    list_each(node, &scripts->pools) {
+        if (!past_add(pasts, container_of(node, struct pool_scripts, node))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void scripts_tell_what_stays(const struct control_plan *plan, struct text *out) {
+    for (uint32_t i = 0; i < plan->pool_count; i++) {
+        const struct control_pool *pool = &plan->pools[i];
+        if (pool->stays == NULL) {
+            continue;
+        }
+        char at[32] = "";
+        struct tm parts;
+        time_t second = (time_t)(pool->failed->failed_wall_ms / 1000);
+        if (gmtime_r(&second, &parts) == NULL ||
+            strftime(at, sizeof(at), "%Y-%m-%dT%H:%M:%SZ", &parts) == 0) {
+            at[0] = '\0';
+        }
+        struct text line = {0};
+        text_format(&line,
+                    "pool %s: %s failed at %s, its text has not changed: version %u (%s) stays; "
+                    "write `alacrity script swap %s %s` to try it again",
+                    pool->config->name, pool->config->policy.name, at, pool->stays->number,
+                    pool->stays->use.name, pool->config->name, pool->config->policy.name);
+        if (!line.failed) {
+            log_message(LOG_WARNING, "reload", "%s", line.bytes);
+            text_format(out, "\n%s", line.bytes);
+        }
+        text_free(&line);
     }
 }
 
@@ -203,15 +241,17 @@ static void note_success(struct job *job, char *text, size_t bytes) {
         snprintf(text, bytes, "pool %s: %s, the shadow until now, is live", pool->pool, version);
         break;
     case SCRIPT_ROLLBACK:
+        if (job->wish->automatic) {
+            pool->current->failed_wall_ms = (int64_t)clock_wall_ms();
+        }
         make_current(control, pool, version_hold(job->version), facts);
-        pool->previous_failed = job->wish->automatic;
+        pool->returned = job->wish->automatic;
         describe_version(pool->current, version, sizeof(version));
         snprintf(text, bytes, "pool %s: back to %s%s", pool->pool, version,
                  job->wish->automatic ? ", as the one after it failed" : "");
         break;
     case SCRIPT_DROP:
-        version_release(pool->shadow);
-        pool->shadow = NULL;
+        drop_shadow(pool);
         snprintf(text, bytes, "pool %s: no shadow any more", pool->pool);
         break;
     }
@@ -232,7 +272,7 @@ static void free_replaced(struct mail *mail, void *owner) {
     (void)owner;
     struct job *job = container_of(mail, struct job, mail);
     for (uint32_t i = 0; i < job->worker_count; i++) {
-        builder_free_place(&job->installs[i].place);
+        place_free(&job->installs[i].place);
     }
     mail->deliver = on_freed;
     mailbox_post(&job->scripts->control->mailbox, mail);
@@ -272,46 +312,16 @@ static void install_everywhere(struct job *job, enum install_action action) {
 
 /* ---- building ---- */
 
-/* A view of the pool for this policy alone: the builder proves it while the worker uses others, and
- * what a shadow takes (turns, tables) is not the current policy's. NULL: out of memory. */
-static struct pool_view *new_view(const struct job *job) {
-    const struct control_pool *pool = job->control_pool;
-    struct pool_view *view = malloc(sizeof(*view));
-    if (view != NULL && !view_init(view, pool->facts, pool->config->name, pool->slots,
-                                   pool->config->backend_count)) {
-        free(view);
-        view = NULL;
-    }
-    if (view != NULL) {
-        view->script.view.zone_code = zone_code(pool->config->zone);
-    }
-    return view;
-}
-
 static bool build_for(struct job *job, struct builder *builder, uint32_t worker) {
     struct control *control = job->scripts->control;
-    struct policy_place *place = &job->places[worker];
-    place->view = new_view(job);
-    place->host = place->view == NULL
-                      ? NULL
-                      : scripting->host_new(control->plan->snapshot, control->arena, NULL,
-                                            builder_script_post(builder), worker, &job->messages);
-    if (place->host == NULL) {
-        messages_add(&job->messages, job->version->use.at, "out of memory");
-        if (place->view != NULL) {
-            view_free(place->view);
-            free(place->view);
-        }
-        return false;
-    }
-    place->version = version_hold(job->version);
-    const struct policy_order order = {.use = &job->version->use,
-                                       .view = place->view,
-                                       .owns_view = true,
-                                       .carry = carry_find(&job->carries, worker, job->pool->pool)};
-    place->policy = scripting->policy_new(place->host, &order, &job->messages);
-    place->hears = place->policy != NULL && scripting->policy_hears(place->policy);
-    return place->policy != NULL;
+    const struct place_order order = {.builder = builder,
+                                      .arena = control->arena,
+                                      .snapshot = control->plan->snapshot,
+                                      .pool = job->control_pool,
+                                      .worker = worker,
+                                      .version = job->version,
+                                      .carry = carry_find(&job->carries, worker, job->pool->pool)};
+    return place_build(&job->places[worker], &order, &job->messages);
 }
 
 static bool read_source(struct job *job) {
@@ -338,7 +348,7 @@ static void build_policies(struct mail *mail, void *owner) {
     }
     watch_end_swap(builder_watch(owner));
     for (uint32_t i = 0; !job->ok && i < job->worker_count; i++) {
-        builder_free_place(&job->places[i]);
+        place_free(&job->places[i]);
     }
     mail->deliver = on_built;
     mailbox_post(&job->scripts->control->mailbox, mail);
@@ -348,7 +358,7 @@ static void drop_built(struct mail *mail, void *owner) {
     (void)owner;
     struct job *job = container_of(mail, struct job, mail);
     for (uint32_t i = 0; i < job->worker_count; i++) {
-        builder_free_place(&job->places[i]);
+        place_free(&job->places[i]);
     }
     mail->deliver = on_freed;
     mailbox_post(&job->scripts->control->mailbox, mail);
@@ -381,6 +391,34 @@ static void on_gathered(void *argument, struct carry_set *set) {
 
 /* ---- beginning ---- */
 
+/* A reference, or NULL and `error`. */
+static struct script_version *version_to_return_to(const struct pool_scripts *pool,
+                                                   const struct script_wish *wish, char *error,
+                                                   size_t error_bytes) {
+    if (wish->version[0] == '\0') {
+        struct script_version *previous = versions_previous(pool);
+        snprintf(error, error_bytes,
+                 versions_failed(pool) != NULL
+                     ? "pool %s has nothing to return to but a version that failed; write: script "
+                       "swap %s FILE, to try it once more"
+                     : "pool %s has no version before the current one",
+                 wish->pool, wish->pool);
+        return previous != NULL ? version_hold(previous) : NULL;
+    }
+    struct script_version *version = versions_named(pool, wish->version);
+    if (version == NULL) {
+        snprintf(error, error_bytes,
+                 "pool %s keeps no version '%.16s'; 'script list' shows those it keeps", wish->pool,
+                 wish->version);
+    } else if (version == pool->current || version == pool->shadow) {
+        snprintf(error, error_bytes, "version %u of pool %s is %s", version->number, wish->pool,
+                 version == pool->current ? "the one in force"
+                                          : "the shadow; 'script promote' puts it in force");
+        version = NULL;
+    }
+    return version != NULL ? version_hold(version) : NULL;
+}
+
 /* What the wish comes down to. NULL and `error`: it cannot be. */
 static struct script_version *wanted_version(const struct job *job, char *error,
                                              size_t error_bytes) {
@@ -396,14 +434,7 @@ static struct script_version *wanted_version(const struct job *job, char *error,
             job->scripts->control->plan->snapshot, &job->control_pool->config->policy, wish->file,
             is_path ? wish->file : NULL, wish->action == SCRIPT_SWAP ? "swap" : "shadow");
     case SCRIPT_ROLLBACK:
-        version = pool->previous_failed ? NULL : pool->previous;
-        snprintf(error, error_bytes,
-                 pool->previous_failed ? "pool %s has come back from a version that failed; write: "
-                                         "script swap %s FILE, to "
-                                         "try it once more"
-                                       : "pool %s has no version before the current one",
-                 wish->pool, wish->pool);
-        break;
+        return version_to_return_to(pool, wish, error, error_bytes);
     case SCRIPT_PROMOTE:
     case SCRIPT_DROP:
         version = pool->shadow;
@@ -507,10 +538,10 @@ static void roll_back(struct scripts *scripts, struct pool_scripts *pool, const 
         return; /* the next look tries again */
     }
     describe_version(pool->current, current, sizeof(current));
-    describe_version(pool->previous, previous, sizeof(previous));
+    describe_version(versions_previous(pool), previous, sizeof(previous));
     const struct log_field fields[] = {LOG_STRING("pool", pool->pool),
                                        LOG_STRING("from", pool->current->use.name),
-                                       LOG_STRING("to", pool->previous->use.name)};
+                                       LOG_STRING("to", versions_previous(pool)->use.name)};
     log_fields(LOG_ERROR, "rollback", fields, "pool %s: %s %s: going back to %s", pool->pool,
                current, why, previous);
     wish->action = SCRIPT_ROLLBACK;
@@ -523,7 +554,7 @@ static void look_after(struct scripts *scripts, const struct control_pool *contr
     const struct control *control = scripts->control;
     const struct snapshot *snapshot = control->plan->snapshot;
     struct pool_scripts *pool = find(scripts, control_pool->config->name);
-    if (pool == NULL || pool->previous == NULL || pool->previous_failed ||
+    if (pool == NULL || versions_previous(pool) == NULL || pool->returned ||
         snapshot->lua.rollback_errors == 0) {
         return;
     }
