@@ -71,6 +71,7 @@ struct options {
     bool json;
     const char *socket, *file;
     const char *expression; /* of console -e; NULL: none */
+    bool force;             /* of script promote */
 };
 
 /* Moves options out of the way: optind is then the first word. False: getopt told what is wrong. */
@@ -78,6 +79,7 @@ static bool read_options(int argc, char **argv, struct options *options) {
     static const struct option known[] = {{"json", no_argument, NULL, 'j'},
                                           {"socket", required_argument, NULL, 's'},
                                           {"file", required_argument, NULL, 'f'},
+                                          {"force", no_argument, NULL, 'F'},
                                           {0}};
     int option;
     optind = 0; /* from the start, also when main has used it */
@@ -94,6 +96,9 @@ static bool read_options(int argc, char **argv, struct options *options) {
             break;
         case 'e':
             options->expression = optarg;
+            break;
+        case 'F':
+            options->force = true;
             break;
         default:
             return false;
@@ -363,6 +368,10 @@ int client_main(int argc, char **argv) {
         fputs("alacrity: -e is for the console\n", stderr);
         return EXIT_USAGE;
     }
+    if (options.force && request.kind != COMMAND_SCRIPT_PROMOTE) {
+        fputs("alacrity: --force is for script promote\n", stderr);
+        return EXIT_USAGE;
+    }
     struct text line = {0};
     text_string(&line, options.json ? "--json" : "");
     bool names_script =
@@ -385,7 +394,7 @@ int client_main(int argc, char **argv) {
             return EXIT_USAGE;
         }
     }
-    text_string(&line, "\n");
+    text_string(&line, options.force ? " --force\n" : "\n");
     int code = find_socket(&options, &address);
     if (code == EXIT_OK && line.failed) {
         fputs("alacrity: out of memory\n", stderr);

@@ -143,6 +143,7 @@ struct policy_order {
     const struct script_use *use; /* lives as long as the host */
     /* What it is asked over; nobody else uses it while the policy is made. */
     struct pool_view *view;
+    bool shadow;               /* until its host is started: the log says so */
     bool owns_view;            /* it becomes the policy's, with the memory of malloc it stands in */
     const struct carry *carry; /* NULL: there is none */
 };

@@ -355,6 +355,7 @@ struct policy *policy_new(struct script_host *host, const struct policy_order *o
     policy->use = order->use;
     policy->view = order->view;
     policy->owns_view = order->owns_view;
+    host->shadow_of = order->shadow ? order->view->facts->name : NULL;
     policy->arena = host->arena;
     forget_session(policy);
     policy->next = host->policies; /* from here on the host frees it */

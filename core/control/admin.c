@@ -190,9 +190,14 @@ static void run_script(struct connection *connection, const struct request *requ
         finish_message(connection, false, "there is no such pool: no name is that long");
         return;
     }
+    if (request->kind == COMMAND_SCRIPT_PROMOTE && request->argument_count > 1 &&
+        strcmp(request->arguments[1], "--force") != 0) {
+        finish_message(connection, false, "behind the pool only --force may stand");
+        return;
+    }
     struct reload_wait *wait = calloc(1, sizeof(*wait));
     struct script_wish *wish = calloc(1, sizeof(*wish));
-    bool has_file = request->argument_count > 1 && !returns;
+    bool has_file = request->kind == COMMAND_SCRIPT_SWAP || request->kind == COMMAND_SCRIPT_SHADOW;
     if (wish != NULL && has_file) {
         wish->file = strdup(request->arguments[1]);
     }
@@ -206,6 +211,7 @@ static void run_script(struct connection *connection, const struct request *requ
     }
     wish->action = actions[request->kind];
     wish->sample = (uint32_t)one_of;
+    wish->force = request->kind == COMMAND_SCRIPT_PROMOTE && request->argument_count > 1;
     snprintf(wish->version, sizeof(wish->version), "%s", version);
     strcpy(wish->pool, request->arguments[0]);
     wait->connection = connection;

@@ -22,10 +22,10 @@ bool place_build(struct policy_place *place, const struct place_order *order,
                  struct messages *messages) {
     struct pool_view *view = new_view(order->pool);
     struct script_host *host =
-        view == NULL ? NULL
-                     : scripting->host_new(order->snapshot, order->arena, NULL,
-                                           builder_script_post(order->builder), order->worker,
-                                           messages);
+        view == NULL
+            ? NULL
+            : scripting->host_new(order->snapshot, order->arena, NULL,
+                                  builder_script_post(order->builder), order->worker, messages);
     if (host == NULL) {
         messages_add(messages, order->version->use.at, "out of memory");
         if (view != NULL) {
@@ -34,10 +34,11 @@ bool place_build(struct policy_place *place, const struct place_order *order,
         }
         return false;
     }
-    *place = (struct policy_place){
-        .view = view, .host = host, .version = version_hold(order->version)};
+    *place =
+        (struct policy_place){.view = view, .host = host, .version = version_hold(order->version)};
     const struct policy_order policy = {.use = &order->version->use,
                                         .view = view,
+                                        .shadow = order->shadow,
                                         .owns_view = true,
                                         .carry = order->carry};
     place->policy = scripting->policy_new(host, &policy, messages);

@@ -12,6 +12,7 @@ struct place_order {
     struct snapshot *snapshot; /* whose limits hold; lives as long as the place */
     const struct control_pool *pool;
     uint32_t worker;
+    bool shadow;
     struct script_version *version; /* its source was read */
     const struct carry *carry;      /* NULL: there is none */
 };

@@ -108,6 +108,10 @@ static void report_shadows(struct report *report, const struct facts *facts,
         {"agreed_total", "agreed", REPORT_PLAIN},
         {"agreement", "agreement", REPORT_PLAIN},
         {"failed_total", "failed", REPORT_PLAIN},
+        {"errors_total", "errors", REPORT_PLAIN},
+        {"nil_total", "nil", REPORT_PLAIN},
+        {"stopped_total", "stopped", REPORT_PLAIN},
+        {"state", "state", REPORT_PLAIN},
         {"current_ns", "current ns", REPORT_PLAIN},
         {"shadow_ns", "shadow ns", REPORT_PLAIN},
         {"worst_backend", "worst backend", REPORT_PLAIN},
@@ -124,11 +128,19 @@ static void report_shadows(struct report *report, const struct facts *facts,
         double times;
         const struct facts_backend *worst = worst_of(pool, &times);
         uint64_t asked = counter_get(&pool->sum.shadow_asked);
+        uint64_t nil = counter_get(&pool->sum.shadow_nil);
+        uint64_t stopped = counter_get(&pool->sum.shadow_stopped);
+        uint64_t failed = counter_get(&pool->sum.shadow_failed);
+        failed = failed > nil + stopped ? failed : nil + stopped; /* they are not read at once */
         report_string(report, pool->pool->config->name);
         report_number(report, asked);
         report_number(report, counter_get(&pool->sum.shadow_agreed));
         report_real(report, share(counter_get(&pool->sum.shadow_agreed), asked));
-        report_number(report, counter_get(&pool->sum.shadow_failed));
+        report_number(report, failed);
+        report_number(report, failed - nil - stopped);
+        report_number(report, nil);
+        report_number(report, stopped);
+        report_string(report, counter_get(&pool->sum.shadow_out_now) > 0 ? "out" : "running");
         report_number(report, asked > 0 ? counter_get(&pool->sum.current_ns) / asked : 0);
         report_number(report, asked > 0 ? counter_get(&pool->sum.shadow_ns) / asked : 0);
         report_string(report, worst != NULL ? worst->config->name : NULL);

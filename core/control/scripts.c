@@ -319,6 +319,7 @@ static bool build_for(struct job *job, struct builder *builder, uint32_t worker)
                                       .snapshot = control->plan->snapshot,
                                       .pool = job->control_pool,
                                       .worker = worker,
+                                      .shadow = job->wish->action == SCRIPT_SHADOW,
                                       .version = job->version,
                                       .carry = carry_find(&job->carries, worker, job->pool->pool)};
     return place_build(&job->places[worker], &order, &job->messages);
@@ -466,7 +467,11 @@ static bool find_target(struct job *job, char *error, size_t error_bytes) {
         return false;
     }
     job->version = wanted_version(job, error, error_bytes);
-    return job->version != NULL;
+    if (job->version == NULL || job->wish->action != SCRIPT_PROMOTE || job->wish->force) {
+        return job->version != NULL;
+    }
+    const struct pool_row sum = arena_pool_sum(control->arena, job->control_pool->facts);
+    return !versions_shadow_is_bad(job->pool, &sum, error, error_bytes);
 }
 
 void scripts_begin(struct scripts *scripts, struct script_wish *wish) {

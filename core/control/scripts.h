@@ -17,6 +17,7 @@ struct script_wish {
     char pool[ALACRITY_NAME_BYTES];
     char *file;       /* swap, shadow: an absolute path, or the name of a stock policy; owned */
     uint32_t sample;  /* shadow: asked for one session of so many */
+    bool force;       /* promote: however it did as a shadow */
     char version[16]; /* rollback: its number; empty: the one before */
     bool automatic;   /* rollback: by scripts.c itself, which says why */
 };

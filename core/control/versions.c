@@ -6,6 +6,9 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/counter.h"
+
+#define SHADOW_FAILURES_PERCENT 10 /* of its picks: with more it should not be promoted */
 
 static void remove_kept(struct pool_scripts *pool, uint32_t index) {
     version_release(pool->kept[index]);
@@ -103,6 +106,26 @@ const char *versions_role(const struct pool_scripts *pool, const struct script_v
         return "failed";
     }
     return version == versions_previous(pool) ? "previous" : "kept";
+}
+
+bool versions_shadow_is_bad(const struct pool_scripts *pool, const struct pool_row *sum, char *out,
+                            size_t bytes) {
+    uint64_t asked = counter_get(&sum->shadow_asked), stopped = counter_get(&sum->shadow_stopped);
+    uint64_t failed = counter_get(&sum->shadow_failed), nil = counter_get(&sum->shadow_nil);
+    uint64_t without_nil = failed > nil + stopped ? failed - nil : stopped; /* not read at once */
+    bool out_now = counter_get(&sum->shadow_out_now) > 0;
+    if (!out_now && without_nil * 100 <= asked * SHADOW_FAILURES_PERCENT) {
+        return false;
+    }
+    snprintf(out, bytes,
+             "the shadow of pool %s, version %u, %s: of %llu picks, %llu failed (%llu errors or "
+             "nonsense, %llu while it was stopped); write: script promote %s --force, to promote "
+             "it all the same",
+             pool->pool, pool->shadow->number,
+             out_now ? "was stopped too often" : "fails too often", (unsigned long long)asked,
+             (unsigned long long)without_nil, (unsigned long long)(without_nil - stopped),
+             (unsigned long long)stopped, pool->pool);
+    return true;
 }
 
 void versions_forget(struct pool_scripts *pool) {

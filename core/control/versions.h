@@ -1,5 +1,6 @@
-/* Versions: the books of one pool's policy: which version is in force, which ones were before, which
- * failed, which one is asked beside it. Control thread, but for the pasts, which go to the builder. */
+/* Versions: the books of one pool's policy: which version is in force, which ones were before,
+ * which failed, which one is asked beside it. Control thread, but for the pasts, which go to the
+ * builder. */
 #ifndef CONTROL_VERSIONS_H
 #define CONTROL_VERSIONS_H
 
@@ -35,6 +36,10 @@ struct script_version *versions_failed(const struct pool_scripts *pool);
 struct script_version *versions_named(const struct pool_scripts *pool, const char *word);
 /* "current", "previous", "failed", "kept" or "shadow", of one of the pool's. */
 const char *versions_role(const struct pool_scripts *pool, const struct script_version *version);
+/* Did the shadow do so badly, by the pool's counters, that it should not be promoted? What to say.
+ */
+bool versions_shadow_is_bad(const struct pool_scripts *pool, const struct pool_row *sum, char *out,
+                            size_t bytes);
 /* Gives back what the pool keeps, and its memory. */
 void versions_forget(struct pool_scripts *pool);
 

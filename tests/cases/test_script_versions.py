@@ -157,6 +157,9 @@ def test_a_shadow_may_do_what_it_wants():
             assert shadow["asked_total"] == asked
             assert shadow["failed_total"] == (0 if name == "two.lua" else 12)
             script(balancer, "drop", "app")
+        line = balancer.wait_line("never")
+        assert "fails.lua (shadow of app) failed" in line, "who reads the log knows it is no harm"
+        balancer.wait_line("loops.lua .shadow of app.: it was stopped")
         pool = balancer.pool()
         assert pool["fallbacks_total"] == 0 and pool["policy_errors_total"] == 0
         assert {ask(port) for _ in range(5)} == {b"a\n"}
@@ -472,3 +475,45 @@ def test_what_stays_over_a_reload_acts_as_before():
         balancer.wait_line("picked 12")
         script(balancer, "swap", "app", "two.lua")  # what stayed can be replaced, too
         assert ask(port) == b"b\n"
+
+
+# Of ten picks that are no trial, so many do not end well.
+NOW_AND_THEN = """
+return { api = 1, kind = "policy", name = "now-and-then", new = function()
+  local picks = 0
+  return { pick = function(self, ctx, pool)
+    picks = picks + (ctx.listener == "trial" and 0 or 1)
+    if picks %% 10 < %d and ctx.listener ~= "trial" then %s end
+    return pool[2]
+  end } end }
+"""
+
+
+@pytest.mark.parametrize("count,body,why", [
+    (1, 'error("x")', None), (2, 'error("x")', "of 20 picks, 4 failed (4 errors or nonsense, 0 while"),
+    (2, "return 7", "of 20 picks, 4 failed (4 errors"), (9, "return nil", None),
+    (10, "if picks == 30 then while true do end end", "stopped too often: of 32 picks, 3 failed"),
+])
+def test_a_shadow_that_fails_is_not_promoted(count, body, why):
+    port = free_port()
+    with start(port, scripts={"some.lua": NOW_AND_THEN % (count, body)}, overruns=1) as balancer:
+        script(balancer, "shadow", "app", "some.lua")
+        for _ in range(32 if "while" in body else 20):
+            ask(port)
+        balancer.at_rest()
+        shadow = balancer.admin("script", "list")["shadows"][0]
+        kinds = {"error": "errors_total", "return 7": "errors_total", "return nil": "nil_total",
+                 "if": "stopped_total"}
+        for word, key in kinds.items():
+            if body.startswith(word):
+                assert shadow[key] == shadow["failed_total"] > 1
+        assert shadow["state"] == ("out" if "while" in body else "running")
+        if why:
+            answer = script(balancer, "promote", "app", ok=False)
+            assert why in answer and "script promote app --force" in answer
+            assert roles(balancer) == {"current": 1, "shadow": 2}
+            script(balancer, "promote", "app", None, "--force")
+        else:
+            script(balancer, "promote", "app")
+        assert roles(balancer) == {"current": 2, "previous": 1}
+        assert "--force is for" in balancer.admin("script", "drop", "app", "--force", ok=False)
