@@ -72,15 +72,20 @@ struct options {
     const char *socket, *file;
     const char *expression; /* of console -e; NULL: none */
     bool force;             /* of script promote */
+    struct text with;       /* of script swap and shadow: " --with KEY=VALUE", for each */
 };
+
+/* A word travels between spaces, in one line. */
+static bool is_word(const char *word) {
+    return word[0] != '\0' && strpbrk(word, " \n\r\t") == NULL;
+}
 
 /* Moves options out of the way: optind is then the first word. False: getopt told what is wrong. */
 static bool read_options(int argc, char **argv, struct options *options) {
-    static const struct option known[] = {{"json", no_argument, NULL, 'j'},
-                                          {"socket", required_argument, NULL, 's'},
-                                          {"file", required_argument, NULL, 'f'},
-                                          {"force", no_argument, NULL, 'F'},
-                                          {0}};
+    static const struct option known[] = {
+        {"json", no_argument, NULL, 'j'},       {"socket", required_argument, NULL, 's'},
+        {"file", required_argument, NULL, 'f'}, {"force", no_argument, NULL, 'F'},
+        {"with", required_argument, NULL, 'w'}, {0}};
     int option;
     optind = 0; /* from the start, also when main has used it */
     while ((option = getopt_long(argc, argv, "f:e:", known, NULL)) != -1) {
@@ -96,6 +101,13 @@ static bool read_options(int argc, char **argv, struct options *options) {
             break;
         case 'e':
             options->expression = optarg;
+            break;
+        case 'w':
+            if (!is_word(optarg)) {
+                fprintf(stderr, "alacrity: '%s' is not one word\n", optarg);
+                return false;
+            }
+            text_format(&options->with, " --with %s", optarg);
             break;
         case 'F':
             options->force = true;
@@ -340,24 +352,19 @@ static char *script_word(const char *word) {
     return result;
 }
 
-/* A word travels between spaces, in one line. */
-static bool is_word(const char *word) {
-    return word[0] != '\0' && strpbrk(word, " \n\r\t") == NULL;
-}
-
 /* What builds something is answered when that is done. */
 static bool takes_its_time(enum command_kind kind) {
     return kind == COMMAND_RELOAD || (kind >= COMMAND_SCRIPT_SWAP && kind <= COMMAND_SCRIPT_DROP);
 }
 
-int client_main(int argc, char **argv) {
-    struct options options = {0};
+static int run(struct options *given, int argc, char **argv) {
     struct sockaddr_un address;
     struct request request;
     char error[512];
-    if (!read_options(argc, argv, &options)) {
+    if (!read_options(argc, argv, given)) {
         return EXIT_USAGE;
     }
+    const struct options options = *given;
     const char *const *words = (const char *const *)(argv + optind);
     uint32_t count = (uint32_t)(argc - optind);
     if (!command_parse(words, count, &request, error, sizeof(error))) {
@@ -372,7 +379,13 @@ int client_main(int argc, char **argv) {
         fputs("alacrity: --force is for script promote\n", stderr);
         return EXIT_USAGE;
     }
+    if (options.with.length > 0 && request.kind != COMMAND_SCRIPT_SWAP &&
+        request.kind != COMMAND_SCRIPT_SHADOW) {
+        fputs("alacrity: --with is for script swap and script shadow\n", stderr);
+        return EXIT_USAGE;
+    }
     struct text line = {0};
+    line.failed = options.with.failed;
     text_string(&line, options.json ? "--json" : "");
     bool names_script =
         request.kind == COMMAND_SCRIPT_SWAP || request.kind == COMMAND_SCRIPT_SHADOW;
@@ -393,6 +406,9 @@ int client_main(int argc, char **argv) {
             text_free(&line);
             return EXIT_USAGE;
         }
+    }
+    if (options.with.length > 0) {
+        text_string(&line, options.with.bytes);
     }
     text_string(&line, options.force ? " --force\n" : "\n");
     int code = find_socket(&options, &address);
@@ -415,5 +431,12 @@ int client_main(int argc, char **argv) {
         text_free(&answer);
     }
     text_free(&line);
+    return code;
+}
+
+int client_main(int argc, char **argv) {
+    struct options options = {0};
+    int code = run(&options, argc, argv);
+    text_free(&options.with);
     return code;
 }

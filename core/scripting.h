@@ -184,6 +184,9 @@ struct scripting {
      * trial pick. NULL: messages, each with file:line. */
     struct policy *(*policy_new)(struct script_host *host, const struct policy_order *order,
                                  struct messages *messages);
+    /* Builder: loads the policy for nothing but the name it gives itself. False: messages. */
+    bool (*policy_name)(struct script_host *host, const struct script_use *use, char *out,
+                        size_t bytes, struct messages *messages);
     struct check *(*check_new)(struct script_host *host, const struct pool_config *pool,
                                struct messages *messages);
     struct service *(*service_new)(struct script_host *host, const struct listener_config *listener,

@@ -67,6 +67,7 @@ static const struct scripting table = {
     .host_retire = library_host_retire,
     .host_free = host_free,
     .policy_new = policy_new,
+    .policy_name = policy_name,
     .policy_snapshot = policy_snapshot,
     .policy_pick = policy_pick,
     .policy_hears = policy_hears,

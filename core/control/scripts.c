@@ -49,11 +49,6 @@ struct job {
     uint32_t awaited;
 };
 
-void script_wish_free(struct script_wish *wish) {
-    free(wish->file);
-    free(wish);
-}
-
 /* ---- the books ---- */
 
 static struct pool_scripts *find(const struct scripts *scripts, const char *pool) {
@@ -338,12 +333,45 @@ static bool read_source(struct job *job) {
     return use->source != NULL;
 }
 
+/* Which name does a script give itself? False: messages. */
+static bool read_name(struct job *job, const struct script_use *use,
+                      char name[ALACRITY_NAME_BYTES]) {
+    struct control *control = job->scripts->control;
+    struct script_host *host = scripting->host_new(control->plan->snapshot, control->arena, NULL,
+                                                   NULL, ARENA_CONTROL_ROW, &job->messages);
+    bool ok = host != NULL &&
+              scripting->policy_name(host, use, name, ALACRITY_NAME_BYTES, &job->messages);
+    if (host != NULL) {
+        scripting->host_free(host);
+    }
+    return ok;
+}
+
+/* Options that were written for another script are not for this one. False: messages. */
+static bool settle_options(struct job *job) {
+    const struct script_wish *wish = job->wish;
+    struct script_use *use = &job->version->use;
+    char configured[ALACRITY_NAME_BYTES], own[ALACRITY_NAME_BYTES];
+    bool is_new = wish->action == SCRIPT_SWAP || wish->action == SCRIPT_SHADOW;
+    if (!is_new || wish->again || wish->option_count > 0 || use->with == NULL) {
+        return true;
+    }
+    if (!read_name(job, use, own) ||
+        !read_name(job, &job->control_pool->config->policy, configured)) {
+        return false;
+    }
+    if (strcmp(own, configured) != 0) {
+        use->with = NULL;
+    }
+    return true;
+}
+
 static void on_built(struct mail *mail, void *owner);
 
 static void build_policies(struct mail *mail, void *owner) {
     struct job *job = container_of(mail, struct job, mail);
     watch_begin_swap(builder_watch(owner));
-    job->ok = read_source(job);
+    job->ok = read_source(job) && settle_options(job);
     for (uint32_t i = 0; job->ok && i < job->worker_count; i++) {
         job->ok = build_for(job, owner, i);
     }
@@ -420,20 +448,37 @@ static struct script_version *version_to_return_to(const struct pool_scripts *po
     return version != NULL ? version_hold(version) : NULL;
 }
 
+static bool is_of_file(const struct script_version *version, const char *file) {
+    return version->use.path != NULL && strcmp(version->use.path, file) == 0;
+}
+
+/* NULL: out of memory. */
+static struct script_version *version_of_file(const struct job *job) {
+    const struct script_wish *wish = job->wish;
+    struct script_version *version = version_new(
+        job->scripts->control->plan->snapshot, &job->control_pool->config->policy, wish->file,
+        wish->file[0] == '/' ? wish->file : NULL, wish->action == SCRIPT_SWAP ? "swap" : "shadow");
+    if (version != NULL && wish->option_count > 0 &&
+        !version_set_options(version, wish->options, wish->option_count)) {
+        version_release(version);
+        version = NULL;
+    }
+    return version;
+}
+
 /* What the wish comes down to. NULL and `error`: it cannot be. */
 static struct script_version *wanted_version(const struct job *job, char *error,
                                              size_t error_bytes) {
     const struct pool_scripts *pool = job->pool;
     const struct script_wish *wish = job->wish;
     struct script_version *version = NULL;
-    bool is_path = wish->file != NULL && wish->file[0] == '/';
     snprintf(error, error_bytes, "out of memory");
     switch (wish->action) {
     case SCRIPT_SWAP:
     case SCRIPT_SHADOW:
-        return version_new(
-            job->scripts->control->plan->snapshot, &job->control_pool->config->policy, wish->file,
-            is_path ? wish->file : NULL, wish->action == SCRIPT_SWAP ? "swap" : "shadow");
+        return wish->again && is_of_file(pool->current, wish->file)
+                   ? version_again(pool->current, "swap")
+                   : version_of_file(job);
     case SCRIPT_ROLLBACK:
         return version_to_return_to(pool, wish, error, error_bytes);
     case SCRIPT_PROMOTE:
@@ -529,6 +574,7 @@ void scripts_swap_again(struct scripts *scripts, const char *file, uint32_t *awa
             continue;
         }
         wish->action = SCRIPT_SWAP;
+        wish->again = true;
         memcpy(wish->pool, pool->pool, sizeof(wish->pool));
         control_script(scripts->control, wish, done, argument);
     }

@@ -7,7 +7,10 @@
 #include "control/control.h"
 #include "control/versions.h"
 
+struct request;
 struct scripts;
+
+#define WISH_OPTIONS 24
 
 enum script_action { SCRIPT_SWAP, SCRIPT_SHADOW, SCRIPT_PROMOTE, SCRIPT_ROLLBACK, SCRIPT_DROP };
 
@@ -15,12 +18,19 @@ enum script_action { SCRIPT_SWAP, SCRIPT_SHADOW, SCRIPT_PROMOTE, SCRIPT_ROLLBACK
 struct script_wish {
     enum script_action action;
     char pool[ALACRITY_NAME_BYTES];
-    char *file;       /* swap, shadow: an absolute path, or the name of a stock policy; owned */
+    char *file; /* swap, shadow: an absolute path, or the name of a stock policy; owned */
+    /* Swap, shadow: KEY=VALUE, owned. None: those configured, if the script has the same name. */
+    char *options[WISH_OPTIONS];
+    uint32_t option_count;
+    bool again;       /* swap: of the current version, with its options */
     uint32_t sample;  /* shadow: asked for one session of so many */
     bool force;       /* promote: however it did as a shadow */
     char version[16]; /* rollback: its number; empty: the one before */
     bool automatic;   /* rollback: by scripts.c itself, which says why */
 };
+/* What the request, one of those that change a pool's policy, asks for. NULL: error. */
+struct script_wish *script_wish_read(const struct request *request, const char **error)
+    __attribute__((warn_unused_result));
 void script_wish_free(struct script_wish *wish);
 
 struct scripts *scripts_new(struct control *control) __attribute__((warn_unused_result));

@@ -101,9 +101,36 @@ def test_options_are_those_of_the_pool():
             'function(self, ctx, pool) return pool[1] end} end}'
     with start(port, policy=policy, scripts={"other.lua": other}) as balancer:
         assert ask(port) == b"b\n"
-        assert "at" in script(balancer, "swap", "app", "other.lua", ok=False)
         script(balancer, "swap", "app", "two.lua")
-        assert ask(port) == b"b\n"
+        assert ask(port) == b"b\n", "it has the configured one's name"
+        script(balancer, "swap", "app", "other.lua")
+        assert ask(port) == b"a\n", "another script: those options are not for it"
+        script(balancer, "shadow", "app", "round-robin")  # no stock policy has an option `at`
+        script(balancer, "drop", "app")
+        script(balancer, "swap", "app", "least-conn")
+
+
+def test_options_are_given_with_the_command():
+    port = free_port()
+    policy = {"script": "./one.lua", "with": {"at": 2}}
+    with start(port, names="abc", policy=policy) as balancer:
+        assert "it has no" not in script(balancer, "swap", "app", "two.lua", "--with", "at=3")
+        assert ask(port) == b"c\n"
+        script(balancer, "shadow", "app", "two.lua", "1", "--with", "at=1")
+        script(balancer, "promote", "app")
+        assert ask(port) == b"a\n"
+        script(balancer, "rollback", "app")
+        assert ask(port) == b"c\n", "a version keeps its options"
+        assert "number" in script(balancer, "swap", "app", "two.lua", "--with", "at=yes", ok=False)
+        assert "'att'" in script(balancer, "swap", "app", "two.lua", "--with", "att=1", ok=False)
+        for words, why in [(["--with", "at"], "KEY=VALUE"), (["--with", "=1"], "KEY=VALUE"),
+                           (["--with", "at=1", "--with", "at=2"], "given twice"),
+                           (["--with", "at=1 2"], "not one word"),
+                           (["3"], "only --with KEY=VALUE may stand"),
+                           ([word for i in range(25) for word in ("--with", f"a{i}=1")], "at most")]:
+            assert why in script(balancer, "swap", "app", "two.lua", *words, ok=False)
+        assert "--with is for" in balancer.admin("status", "--with", "a=1", ok=False)
+        assert roles(balancer)["current"] == 2
 
 
 def test_a_shadow_is_only_counted():
