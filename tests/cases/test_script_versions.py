@@ -96,13 +96,13 @@ def test_a_bad_script_is_refused_and_the_old_one_goes_on():
 
 def test_options_are_those_of_the_pool():
     port = free_port()
-    policy = {"script": "./one.lua", "with": {"at": 2}}
+    policy = {"script": "./one.lua", "with": {"at": 3}}
     other = 'return {api = 1, kind = "policy", name = "x", new = function() return {pick = ' \
             'function(self, ctx, pool) return pool[1] end} end}'
-    with start(port, policy=policy, scripts={"other.lua": other}) as balancer:
-        assert ask(port) == b"b\n"
+    with start(port, names="abc", policy=policy, scripts={"other.lua": other}) as balancer:
+        assert ask(port) == b"c\n"
         script(balancer, "swap", "app", "two.lua")
-        assert ask(port) == b"b\n", "it has the configured one's name"
+        assert ask(port) == b"c\n", "it has the configured one's name"
         script(balancer, "swap", "app", "other.lua")
         assert ask(port) == b"a\n", "another script: those options are not for it"
         script(balancer, "shadow", "app", "round-robin")  # no stock policy has an option `at`
