@@ -15,8 +15,7 @@ void script_wish_free(struct script_wish *wish) {
 }
 
 static const char *read_sample(struct script_wish *wish, const char *word) {
-    unsigned long one_of =
-        strspn(word, "0123456789") == strlen(word) ? strtoul(word, NULL, 10) : 0;
+    unsigned long one_of = strspn(word, "0123456789") == strlen(word) ? strtoul(word, NULL, 10) : 0;
     if (one_of < 1 || one_of > 1000000) {
         return "of how many sessions one is tried is a number from 1 to 1000000";
     }
