@@ -184,6 +184,8 @@ struct scripting {
      * trial pick. NULL: messages, each with file:line. */
     struct policy *(*policy_new)(struct script_host *host, const struct policy_order *order,
                                  struct messages *messages);
+    /* Any thread. The text of a stock policy, which ends with NUL, too. NULL: there is none. */
+    const char *(*policy_text)(const char *name, size_t *length);
     /* Builder: loads the policy for nothing but the name it gives itself. False: messages. */
     bool (*policy_name)(struct script_host *host, const struct script_use *use, char *out,
                         size_t bytes, struct messages *messages);

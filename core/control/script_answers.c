@@ -7,6 +7,7 @@
 
 #include "control/answers.h"
 #include "control/scripts.h"
+#include "scripting.h"
 
 static void take(struct report *report, struct text *out) {
     struct text *text = report_close(report);
@@ -209,6 +210,16 @@ bool answer_script_list(struct control *control, const struct request *request, 
 
 /* ---- show ---- */
 
+/* Stock scripts are built in: they are shown as they are written. */
+static const char *version_text(const struct script_version *version, size_t *length) {
+    if (version->use.source != NULL) {
+        *length = version->use.source->length;
+        return version->use.source->text;
+    }
+    const char *text = scripting->policy_text(version->use.name, length);
+    return text != NULL ? text : ""; /* what could be made has a text */
+}
+
 bool answer_script_show(struct control *control, const struct request *request, bool json,
                         struct text *out) {
     const struct pool_scripts *pool = scripts_of(control->scripts, request->arguments[0]);
@@ -221,10 +232,9 @@ bool answer_script_show(struct control *control, const struct request *request, 
                        "the pool has no such version; write current, previous, failed, shadow or a "
                        "number that 'script list' shows",
                        json, out);
-    } else if (version->use.source == NULL) {
-        answer_message(false, "that version is a stock script: it is part of the program", json,
-                       out);
     } else {
+        size_t length = 0;
+        const char *text = version_text(version, &length);
         struct report report;
         report_open(&report, json);
         if (json) {
@@ -234,11 +244,11 @@ bool answer_script_show(struct control *control, const struct request *request, 
             report_fields(&report, REPORT_COLUMNS(columns));
             report_number(&report, version->number);
             report_string(&report, version->use.name);
-            report_string(&report, version->use.source->text);
+            report_string(&report, text);
             take(&report, out);
         } else {
             report_free(&report);
-            text_append(out, version->use.source->text, version->use.source->length);
+            text_append(out, text, length);
         }
         return true;
     }

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from support import (FULL, PATIENCE, SANITIZED, Alacrity, Load, Server, ServerProcess, ask, eventually,
+from support import (FULL, PATIENCE, ROOT, SANITIZED, Alacrity, Load, Server, ServerProcess, ask, eventually,
                      free_port, serve_name, settled, web_over)
 
 # Answers the backend at `at`, and counts its picks over versions.
@@ -544,3 +544,13 @@ def test_a_shadow_that_fails_is_not_promoted(count, body, why):
             script(balancer, "promote", "app")
         assert roles(balancer) == {"current": 2, "previous": 1}
         assert "--force is for" in balancer.admin("script", "drop", "app", "--force", ok=False)
+
+
+def test_a_stock_script_is_shown():
+    port = free_port()
+    with start(port, policy="round-robin") as balancer:
+        text = (ROOT / "scripts/policies/round-robin.lua").read_text(encoding="utf-8")
+        assert balancer.admin("script", "show", "app", plain=True) == text
+        assert balancer.admin("script", "show", "app")["text"] == text
+        script(balancer, "shadow", "app", "two.lua")
+        assert "+" + (AT % 2).splitlines()[1] in balancer.admin("script", "diff", "app", plain=True)
