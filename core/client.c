@@ -72,6 +72,8 @@ struct options {
     bool json;
     const char *socket, *file;
     const char *expression; /* of console -e; NULL: none */
+    bool force;             /* of script promote */
+    struct text with;       /* of script swap and shadow: " --with KEY=VALUE", for each */
 };
 
 /* "-1" is a word, which its command refuses or not, but getopt takes it for an option: it does not
@@ -86,12 +88,17 @@ static void veil_numbers(int argc, char **argv) {
     }
 }
 
+/* A word travels between spaces, in one line. */
+static bool is_word(const char *word) {
+    return word[0] != '\0' && strpbrk(word, " \n\r\t") == NULL;
+}
+
 /* Moves options out of the way: optind is then the first word. False: getopt told what is wrong. */
 static bool parse_options(int argc, char **argv, struct options *options) {
-    static const struct option known[] = {{"json", no_argument, NULL, 'j'},
-                                          {"socket", required_argument, NULL, 's'},
-                                          {"file", required_argument, NULL, 'f'},
-                                          {0}};
+    static const struct option known[] = {
+        {"json", no_argument, NULL, 'j'},       {"socket", required_argument, NULL, 's'},
+        {"file", required_argument, NULL, 'f'}, {"force", no_argument, NULL, 'F'},
+        {"with", required_argument, NULL, 'w'}, {0}};
     int option;
     optind = 0; /* from the start, also when main has used it */
     while ((option = getopt_long(argc, argv, "f:e:", known, NULL)) != -1) {
@@ -107,6 +114,16 @@ static bool parse_options(int argc, char **argv, struct options *options) {
             break;
         case 'e':
             options->expression = optarg;
+            break;
+        case 'w':
+            if (!is_word(optarg)) {
+                fprintf(stderr, "alacrity: '%s' is not one word\n", optarg);
+                return false;
+            }
+            text_format(&options->with, " --with %s", optarg);
+            break;
+        case 'F':
+            options->force = true;
             break;
         default:
             return false;
@@ -413,24 +430,19 @@ static char *script_word(const char *word) {
     return result;
 }
 
-/* A word travels between spaces, in one line. */
-static bool is_word(const char *word) {
-    return word[0] != '\0' && strpbrk(word, " \n\r\t") == NULL;
-}
-
 /* What builds something is answered when that is done. */
 static bool takes_its_time(enum command_kind kind) {
     return kind == COMMAND_RELOAD || (kind >= COMMAND_SCRIPT_SWAP && kind <= COMMAND_SCRIPT_DROP);
 }
 
-int client_main(int argc, char **argv) {
-    struct options options = {0};
+static int run(struct options *given, int argc, char **argv) {
     struct sockaddr_un address;
     struct request request;
     char error[512];
-    if (!read_options(argc, argv, &options)) {
+    if (!read_options(argc, argv, given)) {
         return EXIT_USAGE;
     }
+    const struct options options = *given;
     const char *const *words = (const char *const *)(argv + optind);
     uint32_t count = (uint32_t)(argc - optind);
     if (!command_parse(words, count, &request, error, sizeof(error))) {
@@ -441,7 +453,17 @@ int client_main(int argc, char **argv) {
         fputs("alacrity: -e is for the console\n", stderr);
         return EXIT_USAGE;
     }
+    if (options.force && request.kind != COMMAND_SCRIPT_PROMOTE) {
+        fputs("alacrity: --force is for script promote\n", stderr);
+        return EXIT_USAGE;
+    }
+    if (options.with.length > 0 && request.kind != COMMAND_SCRIPT_SWAP &&
+        request.kind != COMMAND_SCRIPT_SHADOW) {
+        fputs("alacrity: --with is for script swap and script shadow\n", stderr);
+        return EXIT_USAGE;
+    }
     struct text line = {0};
+    line.failed = options.with.failed;
     text_string(&line, options.json ? "--json" : "");
     bool names_script =
         request.kind == COMMAND_SCRIPT_SWAP || request.kind == COMMAND_SCRIPT_SHADOW;
@@ -463,7 +485,10 @@ int client_main(int argc, char **argv) {
             return EXIT_USAGE;
         }
     }
-    text_string(&line, "\n");
+    if (options.with.length > 0) {
+        text_string(&line, options.with.bytes);
+    }
+    text_string(&line, options.force ? " --force\n" : "\n");
     int code = find_socket(&options, &address);
     if (code == EXIT_OK && line.failed) {
         fputs("alacrity: out of memory\n", stderr);
@@ -484,5 +509,12 @@ int client_main(int argc, char **argv) {
         text_free(&answer);
     }
     text_free(&line);
+    return code;
+}
+
+int client_main(int argc, char **argv) {
+    struct options options = {0};
+    int code = run(&options, argc, argv);
+    text_free(&options.with);
     return code;
 }

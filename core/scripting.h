@@ -143,6 +143,7 @@ struct policy_order {
     const struct script_use *use; /* lives as long as the host */
     /* What it is asked over; nobody else uses it while the policy is made. */
     struct pool_view *view;
+    bool shadow;               /* until its host is started: the log says so */
     bool owns_view;            /* it becomes the policy's, with the memory of malloc it stands in */
     const struct carry *carry; /* NULL: there is none */
 };
@@ -188,6 +189,11 @@ struct scripting {
      * trial pick. NULL: messages, each with file:line. */
     struct policy *(*policy_new)(struct script_host *host, const struct policy_order *order,
                                  struct messages *messages);
+    /* Any thread. The text of a stock policy, which ends with NUL, too. NULL: there is none. */
+    const char *(*policy_text)(const char *name, size_t *length);
+    /* Builder: loads the policy for nothing but the name it gives itself. False: messages. */
+    bool (*policy_name)(struct script_host *host, const struct script_use *use, char *out,
+                        size_t bytes, struct messages *messages);
     struct check *(*check_new)(struct script_host *host, const struct pool_config *pool,
                                struct messages *messages);
     struct service *(*service_new)(struct script_host *host, const struct listener_config *listener,

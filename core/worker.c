@@ -113,6 +113,7 @@ static void last_session_ended(struct data_plane *plane) {
 static void forget_gauges(const struct worker_plan *plan) {
     for (uint32_t i = 0; plan != NULL && i < plan->pool_count; i++) {
         counter_set(&plan->pools[i].row->out_now, 0);
+        counter_set(&plan->pools[i].row->shadow_out_now, 0);
         counter_set(&plan->pools[i].row->memory_bytes, 0);
     }
     for (uint32_t i = 0; plan != NULL && i < plan->listener_count; i++) {
@@ -145,6 +146,11 @@ static void take_plan(struct mail *mail, void *owner) {
     forget_gauges(plan); /* a new version of the policy */
     show_memory(worker);
     start_host(worker, plan->host);
+    for (uint32_t i = 0; i < plan->pool_count; i++) {
+        if (plan->pools[i].current.host != NULL) {
+            start_host(worker, plan->pools[i].current.host);
+        }
+    }
     if (!plan->serves) {
         metrics_clear_gauges(plane->arena, worker->index);
     }
@@ -175,8 +181,9 @@ static void retire_place(struct policy_place *place) {
 
 static void forget_shadow_counts(struct worker *worker, const struct worker_pool *pool) {
     struct pool_row *row = pool->row;
-    counter *counts[] = {&row->shadow_asked, &row->shadow_agreed, &row->shadow_failed,
-                         &row->shadow_ns, &row->current_ns};
+    counter *counts[] = {&row->shadow_asked, &row->shadow_agreed,  &row->shadow_failed,
+                         &row->shadow_nil,   &row->shadow_stopped, &row->shadow_out_now,
+                         &row->shadow_ns,    &row->current_ns};
     for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
         counter_set(counts[i], 0);
     }

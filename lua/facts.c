@@ -117,10 +117,11 @@ static void set_version(lua_State *lua, const char *role, const struct script_ve
 
 static void push_versions(lua_State *lua, const struct facts_pool *pool) {
     const struct pool_scripts *scripts = pool->scripts;
-    lua_createtable(lua, 0, 3);
+    lua_createtable(lua, 0, 4);
     if (scripts != NULL) {
         set_version(lua, "current", scripts->current);
-        set_version(lua, scripts->previous_failed ? "failed" : "previous", scripts->previous);
+        set_version(lua, "previous", versions_previous(scripts));
+        set_version(lua, "failed", scripts->returned ? versions_failed(scripts) : NULL);
         set_version(lua, "shadow", scripts->shadow);
     }
 }

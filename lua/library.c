@@ -67,6 +67,7 @@ void library_push(struct vm *vm, lua_State *lua) {
 
 void library_host_start(struct script_host *host, struct ev_loop *loop) {
     host->started = true;
+    host->shadow_of = NULL;
     host->owner_loop = loop;
     struct runtime *runtime = host->runtime;
     if (runtime != NULL && loop != NULL) {

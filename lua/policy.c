@@ -338,6 +338,36 @@ static void free_view(struct pool_view *view, bool owned) {
     }
 }
 
+struct naming {
+    const struct script *script;
+    char *out;
+    size_t bytes;
+};
+
+/* Under guard_cfunction; argument: struct naming. */
+static int copy_name(lua_State *lua) {
+    const struct naming *naming = lua_touserdata(lua, 1);
+    lua_rawgeti(lua, LUA_REGISTRYINDEX, naming->script->module_ref);
+    lua_getfield(lua, -1, "name");
+    const char *name = lua_tostring(lua, -1);
+    snprintf(naming->out, naming->bytes, "%s", name != NULL ? name : "");
+    return 0;
+}
+
+bool policy_name(struct script_host *host, const struct script_use *use, char *out, size_t bytes,
+                 struct messages *messages) {
+    struct script *script = vm_script(host, use, SCRIPT_POLICY, messages);
+    struct naming naming = {script, out, bytes};
+    if (script == NULL) {
+        return false;
+    }
+    if (guard_cfunction(script->vm, copy_name, &naming) != 0) {
+        vm_add_error(script, script->vm->lua, "loaded", use, messages);
+        return false;
+    }
+    return true;
+}
+
 struct policy *policy_new(struct script_host *host, const struct policy_order *order,
                           struct messages *messages) {
     struct script *script = vm_script(host, order->use, SCRIPT_POLICY, messages);
@@ -355,6 +385,7 @@ struct policy *policy_new(struct script_host *host, const struct policy_order *o
     policy->use = order->use;
     policy->view = order->view;
     policy->owns_view = order->owns_view;
+    host->shadow_of = order->shadow ? order->view->facts->name : NULL;
     policy->arena = host->arena;
     forget_session(policy);
     policy->next = host->policies; /* from here on the host frees it */

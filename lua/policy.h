@@ -6,6 +6,8 @@
 #include "lua/vm.h"
 
 /* As the members of struct scripting with the same name. */
+bool policy_name(struct script_host *host, const struct script_use *use, char *out, size_t bytes,
+                 struct messages *messages);
 struct policy *policy_new(struct script_host *host, const struct policy_order *order,
                           struct messages *messages);
 struct carry *policy_snapshot(struct policy *policy);

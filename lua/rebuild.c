@@ -133,7 +133,9 @@ static void log_stop_of(const struct script *script, const char *hook, const cha
     const struct log_field fields[] = {LOG_STRING("script", script->name), LOG_STRING("hook", hook),
                                        LOG_STRING("cause", causes[vm->stop.cause]),
                                        LOG_NUMBER("cpu_us", vm->stop.cpu_us)};
-    log_fields(LOG_ERROR, "script", fields, "%s of %s: %s%s%s; %s", hook, script->name, how,
+    char role[SCRIPT_ROLE_BYTES];
+    vm_describe_role(vm, role);
+    log_fields(LOG_ERROR, "script", fields, "%s of %s%s: %s%s%s; %s", hook, script->name, role, how,
                vm->near[0] != '\0' ? ", in or below the function at " : "", vm->near,
                vm->out ? "stopped too often: it is taken out until a new version is published"
                        : "its state is made anew");

@@ -15,15 +15,19 @@
 
 #define API 1
 
+#define HOOKS_MAX 3
 static const struct {
-    const char *word, *folder, *method;
+    const char *word, *folder;
+    const char *hooks[HOOKS_MAX]; /* what is called of an instance; the first one must be there */
 } kinds[SCRIPT_KIND_COUNT] = {
-    [SCRIPT_POLICY] = {"policy", "policies", "pick"},
-    [SCRIPT_CHECK] = {"check", "checks", "check"},
-    [SCRIPT_SERVICE] = {"service", "services", "serve"},
-    [SCRIPT_ROUTE] = {"route", "routes", "route"},
-    [SCRIPT_TEST] = {"test", "tests", ""},
+    [SCRIPT_POLICY] = {"policy", "policies", {"pick", "on_close", "snapshot"}},
+    [SCRIPT_CHECK] = {"check", "checks", {"check"}},
+    [SCRIPT_SERVICE] = {"service", "services", {"serve"}},
+    [SCRIPT_ROUTE] = {"route", "routes", {"route"}},
+    [SCRIPT_TEST] = {"test", "tests", {""}},
 };
+static const char *const module_fields[] = {"api", "kind", "name", "options", "new"};
+#define MODULE_FIELDS (sizeof(module_fields) / sizeof(module_fields[0]))
 
 const char *script_chunk_name(const struct script *script, char *buffer, size_t bytes) {
     if (script->path != NULL) {
@@ -71,6 +75,10 @@ int state_load_builtin(lua_State *lua) {
     /* The prelude makes the cage; nobody inside may load it again. */
     const char *text = strcmp(name, "prelude") != 0 ? vm_builtin("alacrity", name, &length) : NULL;
     luaL_checktype(lua, 2, LUA_TTABLE);
+    if (strcmp(name, "net") == 0) { /* who may have it never comes here */
+        return require_error(lua, "alacrity.net is for checks, services and routes: a policy's "
+                                  "pick may not wait");
+    }
     if (text == NULL) {
         return require_error(lua, "there is no library module 'alacrity.%s'", name);
     }
@@ -115,6 +123,27 @@ static const char *field_string(lua_State *lua, int table, const char *field) {
     return lua_type(lua, -1) == LUA_TSTRING ? lua_tostring(lua, -1) : NULL;
 }
 
+/* Raises when the module has a field that nobody would ever look at. */
+static void check_fields(lua_State *lua, int module) {
+    for (lua_pushnil(lua); lua_next(lua, module) != 0; lua_pop(lua, 1)) {
+        bool known = false;
+        if (lua_type(lua, -2) != LUA_TSTRING) {
+            luaL_error(lua, "the module has an unknown field, whose key is a %s value",
+                       luaL_typename(lua, -2));
+        }
+        const char *field = lua_tostring(lua, -2);
+        for (size_t i = 0; i < MODULE_FIELDS; i++) {
+            known = known || strcmp(field, module_fields[i]) == 0;
+        }
+        if (!known) {
+            const char *near = nearest_word(field, module_fields, MODULE_FIELDS);
+            luaL_error(lua, "unknown field '%s' of the module; %s%s%s", field,
+                       near != NULL ? "did you mean '" : "it has api, kind, name, options and new",
+                       near != NULL ? near : "", near != NULL ? "'?" : "");
+        }
+    }
+}
+
 /* The module table is on top of the stack. Raises with what is wrong. */
 static void check_module(lua_State *lua, const struct script *script) {
     const char *wanted = kinds[script->kind].word;
@@ -125,6 +154,7 @@ static void check_module(lua_State *lua, const struct script *script) {
                    wanted);
     }
     int module = lua_gettop(lua);
+    check_fields(lua, module);
     lua_getfield(lua, module, "api");
     if (lua_type(lua, -1) != LUA_TNUMBER || lua_tonumber(lua, -1) != API) {
         luaL_error(lua, "api must be %d", API);
@@ -318,11 +348,44 @@ static void push_carry(lua_State *lua, const struct script *script, int module,
     lua_remove(lua, -2);
 }
 
+static void check_methods(lua_State *lua, int table, const char *const *missing, uint32_t count) {
+    for (lua_pushnil(lua); lua_next(lua, table) != 0; lua_pop(lua, 1)) {
+        bool named = lua_type(lua, -2) == LUA_TSTRING && lua_isfunction(lua, -1);
+        const char *near = named ? nearest_word(lua_tostring(lua, -2), missing, count) : NULL;
+        if (near != NULL) {
+            luaL_error(lua, "what new returned has a method '%s'; did you mean '%s'?",
+                       lua_tostring(lua, -2), near);
+        }
+    }
+}
+
+/* The instance is on top of the stack. It may have whatever it likes; but a method that is called
+ * nearly as a hook it lacks was meant to be that. Raises. */
+static void check_hooks(lua_State *lua, enum script_kind kind) {
+    const char *missing[HOOKS_MAX];
+    uint32_t count = 0;
+    int instance = lua_gettop(lua);
+    for (int i = 0; i < HOOKS_MAX && kinds[kind].hooks[i] != NULL; i++) {
+        lua_getfield(lua, instance, kinds[kind].hooks[i]);
+        if (lua_isnil(lua, -1)) {
+            missing[count++] = kinds[kind].hooks[i];
+        }
+        lua_pop(lua, 1);
+    }
+    check_methods(lua, instance, missing, count);
+    if (luaL_getmetafield(lua, instance, "__index") != 0) { /* a class */
+        if (lua_istable(lua, -1)) {
+            check_methods(lua, lua_gettop(lua), missing, count);
+        }
+        lua_pop(lua, 1);
+    }
+}
+
 /* Under guard_cfunction; argument: struct constructing. */
 static int construct(lua_State *lua) {
     struct constructing *constructing = lua_touserdata(lua, 1);
     const struct script *script = constructing->script;
-    const char *method = kinds[script->kind].method;
+    const char *method = kinds[script->kind].hooks[0];
     lua_rawgeti(lua, LUA_REGISTRYINDEX, script->module_ref);
     int module = lua_gettop(lua);
     if (!options_push(lua, script, constructing->use, constructing->messages)) {
@@ -336,6 +399,7 @@ static int construct(lua_State *lua) {
         return luaL_error(lua, "new must return a table with the method %s, not a %s value", method,
                           luaL_typename(lua, -1));
     }
+    check_hooks(lua, script->kind);
     lua_getfield(lua, -1, method);
     if (!lua_isfunction(lua, -1)) {
         return luaL_error(lua, "what new returned has no method %s", method);

@@ -56,6 +56,10 @@ static bool open_watchdog(char *reason, size_t reason_bytes) {
     return watchdog_open(reason, reason_bytes);
 }
 
+static const char *policy_text(const char *name, size_t *length) {
+    return vm_builtin("policies", name, length);
+}
+
 static const struct scripting table = {
     .watchdog_open = open_watchdog,
     .watchdog_is_proven = watchdog_is_proven,
@@ -70,6 +74,8 @@ static const struct scripting table = {
     .host_retire = library_host_retire,
     .host_free = host_free,
     .policy_new = policy_new,
+    .policy_text = policy_text,
+    .policy_name = policy_name,
     .policy_snapshot = policy_snapshot,
     .policy_pick = policy_pick,
     .policy_reason = policy_reason,

@@ -468,18 +468,23 @@ static bool first_time(struct script *script, const char *message) {
     return true;
 }
 
+void vm_describe_role(const struct vm *vm, char out[SCRIPT_ROLE_BYTES]) {
+    const char *pool = vm->host->shadow_of;
+    snprintf(out, SCRIPT_ROLE_BYTES, "%s%s%s", pool != NULL ? " (shadow of " : "",
+             pool != NULL ? pool : "", pool != NULL ? ")" : "");
+}
+
 void vm_report(struct script *script, const char *hook, const char *message) {
     struct vm *vm = script->vm;
     script->errors++;
     vm->errors++;
     snprintf(script->last_error, sizeof(script->last_error), "%s", message);
     memcpy(vm->last_error, script->last_error, sizeof(vm->last_error));
-    if (first_time(script, message)) {
-        log_limited(LOG_ERROR, "script", "%s of %s failed: %s%s%s", hook, script->name, message,
-                    vm->traceback[0] != '\0' ? "; traceback: " : "", vm->traceback);
-    } else {
-        log_limited(LOG_ERROR, "script", "%s of %s failed: %s", hook, script->name, message);
-    }
+    char role[SCRIPT_ROLE_BYTES];
+    vm_describe_role(vm, role);
+    bool traced = first_time(script, message) && vm->traceback[0] != '\0';
+    log_limited(LOG_ERROR, "script", "%s of %s%s failed: %s%s%s", hook, script->name, role, message,
+                traced ? "; traceback: " : "", traced ? vm->traceback : "");
 }
 
 void vm_report_error(struct script *script, lua_State *thread, const char *hook) {

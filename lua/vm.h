@@ -93,6 +93,7 @@ struct script_host {
     double (*now)(void);            /* what alacrity.now() answers, in seconds */
     bool is_virtual;                /* `now` is made up */
     bool started;                   /* in use; the owner's */
+    const char *shadow_of;          /* its only policy is that pool's shadow; NULL: it is not */
     double seed;                    /* of math.random in its states; 0 = the machine's choice */
     struct script *timer_trouble; /* whose timer failed last, for `alacrity test`; NULL: nobody's */
     const struct machine *machine;  /* what its runs reach the world through (run.h), ... */
@@ -166,6 +167,9 @@ const char *const *vm_stock_names(const char *folder);
 uint64_t vm_memory_bytes(const struct vm *vm);
 uint64_t vm_host_memory_bytes(const struct script_host *host);
 
+/* " (shadow of POOL)", or nothing: behind the name of a script in the log. */
+#define SCRIPT_ROLE_BYTES (ALACRITY_NAME_BYTES + 16)
+void vm_describe_role(const struct vm *vm, char out[SCRIPT_ROLE_BYTES]);
 /* Counts an error of the script, and logs it with the traceback (rate-limited). */
 void vm_report(struct script *script, const char *hook, const char *message);
 /* Finishes an error: counts it in the script, logs script:line, hook and message (rate-limited; the

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/scalar.h"
+
 struct script_version *version_new(struct snapshot *snapshot, const struct script_use *use,
                                    const char *name, const char *path, const char *origin) {
     struct script_version *version = calloc(1, sizeof(*version));
@@ -28,6 +30,49 @@ struct script_version *version_new(struct snapshot *snapshot, const struct scrip
     return version;
 }
 
+struct script_version *version_again(struct script_version *version, const char *origin) {
+    struct script_version *again =
+        version_new(version->snapshot, &version->use, version->use.name, version->use.path, origin);
+    if (again != NULL) { /* the end of the chain: it shall not grow */
+        struct script_version *owner = version->options_of != NULL ? version->options_of : version;
+        again->options_of = version_hold(owner);
+    }
+    return again;
+}
+
+bool version_set_options(struct script_version *version, char *const *texts, uint32_t count) {
+    struct region *memory = &version->memory;
+    struct value *with = region_take(memory, sizeof(*with));
+    struct value *items = region_take_array(memory, count + 1, sizeof(*items));
+    char **keys = region_take_array(memory, count + 1, sizeof(*keys));
+    struct position *places = region_take_array(memory, count + 1, sizeof(*places));
+    if (with == NULL || items == NULL || keys == NULL || places == NULL) {
+        return false;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        const char *written = strchr(texts[i], '=') + 1; /* whoever made the text saw to it */
+        struct value *value = &items[i];
+        *value = (struct value){.kind = VALUE_STRING,
+                                .at = version->use.at,
+                                .string = region_copy(memory, written, strlen(written))};
+        keys[i] = region_copy(memory, texts[i], (size_t)(written - texts[i]) - 1);
+        places[i] = version->use.at;
+        if (scalar_number(written, &value->number) == SCALAR_OK) {
+            value->kind = VALUE_NUMBER;
+        } else if (scalar_boolean(written, &value->boolean) == SCALAR_OK) {
+            value->kind = VALUE_BOOLEAN;
+        }
+    }
+    *with = (struct value){.kind = VALUE_MAP,
+                           .at = version->use.at,
+                           .count = count,
+                           .items = items,
+                           .keys = keys,
+                           .key_at = places};
+    version->use.with = with;
+    return !memory->failed;
+}
+
 struct script_version *version_hold(struct script_version *version) {
     atomic_fetch_add_explicit(&version->references, 1, memory_order_relaxed);
     return version;
@@ -43,14 +88,28 @@ void version_release(struct script_version *version) {
     free(version->use.name);
     free(version->use.path);
     snapshot_release(version->snapshot);
+    version_release(version->options_of);
+    region_free(&version->memory);
     free(version);
 }
 
-bool version_equal(const struct script_version *a, const struct script_version *b) {
-    if ((a->use.source == NULL) != (b->use.source == NULL) ||
-        !value_equal(a->use.with, b->use.with)) {
+typedef bool same_source(const struct script_source *a, const struct script_source *b);
+
+static bool same_use(const struct script_use *a, const struct script_use *b, same_source *same) {
+    if ((a->source == NULL) != (b->source == NULL) || !value_equal(a->with, b->with)) {
         return false;
     }
-    return a->use.source != NULL ? source_equal(a->use.source, b->use.source)
-                                 : strcmp(a->use.name, b->use.name) == 0;
+    return a->source != NULL ? same(a->source, b->source) : strcmp(a->name, b->name) == 0;
+}
+
+bool version_equal(const struct script_version *a, const struct script_version *b) {
+    return same_use(&a->use, &b->use, source_equal);
+}
+
+bool version_same_text(const struct script_version *a, const struct script_version *b) {
+    return same_use(&a->use, &b->use, source_same_text);
+}
+
+bool version_is_of(const struct script_version *version, const struct script_use *use) {
+    return same_use(&version->use, use, source_unchanged);
 }

@@ -179,7 +179,26 @@ static bool modules_within(const struct script_source *a, const struct script_so
     return true;
 }
 
+static bool own_text_equal(const struct script_source *a, const struct script_source *b) {
+    return a->length == b->length && memcmp(a->text, b->text, a->length) == 0;
+}
+
+bool source_same_text(const struct script_source *a, const struct script_source *b) {
+    return own_text_equal(a, b) && modules_within(a, b) && modules_within(b, a);
+}
+
 bool source_equal(const struct script_source *a, const struct script_source *b) {
-    return strcmp(a->path, b->path) == 0 && a->length == b->length &&
-           memcmp(a->text, b->text, a->length) == 0 && modules_within(a, b) && modules_within(b, a);
+    return strcmp(a->path, b->path) == 0 && source_same_text(a, b);
+}
+
+bool source_unchanged(const struct script_source *before, const struct script_source *now) {
+    bool same = own_text_equal(before, now);
+    for (const struct source_module *module = before->modules; same && module != NULL;
+         module = module->next) {
+        size_t length;
+        char *text = read_file(module->path, &length);
+        same = text != NULL && length == module->length && memcmp(text, module->text, length) == 0;
+        free(text);
+    }
+    return same;
 }

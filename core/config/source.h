@@ -50,5 +50,10 @@ struct script_source *source_hold(struct script_source *source);
 void source_release(struct script_source *source); /* NULL is fine */
 /* Builder. Same path and texts? */
 bool source_equal(const struct script_source *a, const struct script_source *b);
+/* The same, but the paths of the two scripts may differ. */
+bool source_same_text(const struct script_source *a, const struct script_source *b);
+/* Builder. Has the script, `now` just read, the text of `before`, and do the files that `before`
+ * requires stand on the disk as they were read then? */
+bool source_unchanged(const struct script_source *before, const struct script_source *now);
 
 #endif

@@ -5,8 +5,7 @@
 
 static bool is_wildcard(const struct address *address) {
     return (address->any.sa_family == AF_INET && address->v4.sin_addr.s_addr == INADDR_ANY) ||
-           (address->any.sa_family == AF_INET6 &&
-            IN6_IS_ADDR_UNSPECIFIED(&address->v6.sin6_addr));
+           (address->any.sa_family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&address->v6.sin6_addr));
 }
 
 static bool is_loopback(const struct address *address) {
@@ -19,9 +18,8 @@ static bool is_loopback(const struct address *address) {
 static bool arrives(const struct address *address, const struct listener_config *listener) {
     for (uint32_t i = 0; i < listener->bind_count; i++) {
         const struct address *bind = &listener->binds[i].address;
-        if (address_equal(address, bind) ||
-            (is_wildcard(bind) && is_loopback(address) &&
-             address_port(bind) == address_port(address))) {
+        if (address_equal(address, bind) || (is_wildcard(bind) && is_loopback(address) &&
+                                             address_port(bind) == address_port(address))) {
             return true;
         }
     }

@@ -27,7 +27,7 @@
 
 #define ACCEPTS_A_TURN 16
 #define REQUEST_BYTES 4096u /* with the newline */
-#define REQUEST_WORDS 16u
+#define REQUEST_WORDS 56u
 #define ACCEPT_PAUSE_SECONDS 0.2 /* when descriptors or memory are out */
 
 enum connection_state { CONNECTION_READING, CONNECTION_WAITING, CONNECTION_WRITING };
@@ -170,41 +170,14 @@ static void run_reload(struct connection *connection) {
 
 /* `request` is one of those that change a pool's policy. */
 static void run_script(struct connection *connection, const struct request *request) {
-    static const enum script_action actions[COMMAND_COUNT] = {
-        [COMMAND_SCRIPT_SWAP] = SCRIPT_SWAP,
-        [COMMAND_SCRIPT_SHADOW] = SCRIPT_SHADOW,
-        [COMMAND_SCRIPT_PROMOTE] = SCRIPT_PROMOTE,
-        [COMMAND_SCRIPT_ROLLBACK] = SCRIPT_ROLLBACK,
-        [COMMAND_SCRIPT_DROP] = SCRIPT_DROP};
-    const char *sample = request->argument_count > 2 ? request->arguments[2] : "1";
-    unsigned long one_of =
-        strspn(sample, "0123456789") == strlen(sample) ? strtoul(sample, NULL, 10) : 0;
-    if (one_of < 1 || one_of > 1000000) {
-        finish_message(connection, false,
-                       "of how many sessions one is tried is a number from 1 to 1000000");
-        return;
-    }
-    if (strlen(request->arguments[0]) >= ALACRITY_NAME_BYTES) {
-        finish_message(connection, false, "there is no such pool: no name is that long");
-        return;
-    }
+    const char *error;
     struct reload_wait *wait = calloc(1, sizeof(*wait));
-    struct script_wish *wish = calloc(1, sizeof(*wish));
-    bool has_file = request->argument_count > 1;
-    if (wish != NULL && has_file) {
-        wish->file = strdup(request->arguments[1]);
-    }
-    if (wait == NULL || wish == NULL || (has_file && wish->file == NULL)) {
+    struct script_wish *wish = wait != NULL ? script_wish_read(request, &error) : NULL;
+    if (wish == NULL) {
+        finish_message(connection, false, wait != NULL ? error : "out of memory");
         free(wait);
-        if (wish != NULL) {
-            script_wish_free(wish);
-        }
-        finish_message(connection, false, "out of memory");
         return;
     }
-    wish->action = actions[request->kind];
-    wish->sample = (uint32_t)one_of;
-    strcpy(wish->pool, request->arguments[0]);
     wait->connection = connection;
     connection->reload = wait;
     control_script(connection->admin->control, wish, on_reloaded, wait);

@@ -15,6 +15,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "control/listening.h"
+#include "control/place.h"
 #include "control/privileges.h"
 #include "control/watch.h"
 #include "pool/tags.h"
@@ -43,14 +44,6 @@ struct builder {
 
 /* ---- freeing ---- */
 
-void builder_free_place(struct policy_place *place) {
-    if (place->host != NULL) {
-        scripting->host_free(place->host);
-    }
-    version_release(place->version);
-    *place = (struct policy_place){0};
-}
-
 static void free_worker_plan(struct builder *builder, struct worker_plan *plan) {
     if (plan == NULL) {
         return;
@@ -60,8 +53,8 @@ static void free_worker_plan(struct builder *builder, struct worker_plan *plan) 
     }
     for (uint32_t i = 0; i < plan->pool_count; i++) {
         struct worker_pool *pool = &plan->pools[i];
-        builder_free_place(&pool->current);
-        builder_free_place(&pool->shadow);
+        place_free(&pool->current);
+        place_free(&pool->shadow);
         for (uint32_t k = 0; k < pool->view.script.all_count; k++) {
             arena_give_slot(builder->arena, pool->view.members[k]);
         }
@@ -95,6 +88,8 @@ static void free_control_plan(struct builder *builder, struct control_plan *plan
             }
         }
         free(pool->slots);
+        version_release(pool->failed);
+        version_release(pool->stays);
         if (pool->facts != NULL) {
             arena_give_pool(builder->arena, pool->facts);
         }
@@ -286,9 +281,19 @@ static bool add_pool(struct builder *builder, struct worker_plan *plan, uint32_t
         atomic_fetch_add_explicit(&source->slots[i]->references, 1, memory_order_relaxed);
     }
     plan->pool_count++;
-    const struct policy_order order = {.use = &source->config->policy,
-                                       .view = &pool->view,
-                                       .carry = carry_find(carries, worker, source->config->name)};
+    const struct carry *carry = carry_find(carries, worker, source->config->name);
+    if (source->stays != NULL) {
+        const struct place_order place = {.builder = builder,
+                                          .arena = builder->arena,
+                                          .snapshot = plan->snapshot,
+                                          .pool = source,
+                                          .worker = worker,
+                                          .version = source->stays,
+                                          .carry = carry};
+        return place_build(&pool->current, &place, messages);
+    }
+    const struct policy_order order = {
+        .use = &source->config->policy, .view = &pool->view, .carry = carry};
     pool->current.view = &pool->view;
     pool->current.policy = scripting->policy_new(plan->host, &order, messages);
     pool->current.hears =
@@ -446,6 +451,22 @@ static void drop_plans(struct builder *builder, struct build *build) {
     build->control_plan = NULL;
 }
 
+/* A text that has just failed is not tried again because of a reload that may be about something
+ * else. */
+static void keep_what_is_in_force(struct build *build) {
+    struct control_plan *plan = build->control_plan;
+    for (uint32_t i = 0; i < plan->pool_count; i++) {
+        struct control_pool *pool = &plan->pools[i];
+        struct pool_past *past;
+        struct script_version *failed =
+            past_failed(build->pasts, pool->config->name, &pool->config->policy, &past);
+        if (failed != NULL) {
+            pool->failed = version_hold(failed);
+            pool->stays = version_hold(past->current);
+        }
+    }
+}
+
 /* Parses, resolves, and makes the plans of control and of as many workers as shall run. */
 static bool build_plans(struct builder *builder, struct build *build) {
     struct messages *messages = &build->messages;
@@ -462,6 +483,9 @@ static bool build_plans(struct builder *builder, struct build *build) {
         build->control_plan = make_control_plan(builder, snapshot, messages);
     }
     bool ok = build->control_plan != NULL;
+    if (ok) {
+        keep_what_is_in_force(build);
+    }
     uint32_t wanted =
         snapshot->workers > build->workers_running ? snapshot->workers : build->workers_running;
     snapshot_release(snapshot); /* the plans have references of their own */
@@ -528,16 +552,21 @@ static void do_build(struct mail *mail, void *owner) {
     arena_sweep(builder->arena);
     build->ok = build_all(builder, build);
     carry_set_free(&build->carries);
+    past_free(build->pasts);
+    build->pasts = NULL;
     build->mail.deliver = hand_back;
     mailbox_post(&builder->control->mailbox, &build->mail);
 }
 
-bool builder_build(struct builder *builder, uint32_t workers_running, struct carry_set *carries) {
+bool builder_build(struct builder *builder, uint32_t workers_running, struct carry_set *carries,
+                   struct pool_past *pasts) {
     struct build *build = calloc(1, sizeof(*build));
     if (build == NULL) {
         carry_set_free(carries);
+        past_free(pasts);
         return false;
     }
+    build->pasts = pasts;
     build->workers_running = workers_running;
     build->carries = *carries;
     build->mail.deliver = do_build;

@@ -5,6 +5,7 @@
 
 #include "control/carry.h"
 #include "control/control.h"
+#include "control/versions.h"
 #include "session/plan.h"
 
 /* What comes of one build. Made on the builder, then control's until settled. */
@@ -12,6 +13,7 @@ struct build {
     struct mail mail;
     uint32_t workers_running; /* when it was asked for */
     struct carry_set carries; /* of the policies in use then */
+    struct pool_past *pasts;  /* of pools of whose versions some failed */
     bool ok;
     bool gave_up_root;        /* for its snapshot's user; so it does once, at the start */
     struct messages messages; /* every mistake, when not ok */
@@ -30,18 +32,16 @@ struct build_source {
 /* Control. NULL: errno. */
 struct builder *builder_start(struct control *control, const struct build_source *source)
     __attribute__((warn_unused_result));
-/* Control. Takes the carries over, whatever it returns. One build at a time; the result comes back
- * through build_finished (control.c), on control. False: out of memory, nothing begun. */
-bool builder_build(struct builder *builder, uint32_t workers_running, struct carry_set *carries)
-    __attribute__((warn_unused_result));
+/* Control. Takes carries and pasts over, whatever it returns. One build at a time; the result comes
+ * back through build_finished (control.c), on control. False: out of memory, nothing begun. */
+bool builder_build(struct builder *builder, uint32_t workers_running, struct carry_set *carries,
+                   struct pool_past *pasts) __attribute__((warn_unused_result));
 /* Any thread: the mail is delivered on the builder, whose owner word is the builder itself. */
 void builder_post(struct builder *builder, struct mail *mail);
 /* How scripts of a host reach the builder. */
 const struct script_post *builder_script_post(const struct builder *builder);
 /* Builder. NULL: nothing is watched. */
 struct watch *builder_watch(const struct builder *builder);
-/* Builder: frees what stands in a place and is used no more. */
-void builder_free_place(struct policy_place *place);
 /* Control: nothing else can fail any more: gives up root if the build says so, makes its sockets
  * listen, and answers with build_opened. */
 void builder_open(struct builder *builder, struct build *build);

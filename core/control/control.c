@@ -146,16 +146,19 @@ void build_settled(struct control *control, bool published) {
     if (published) {
         uint64_t number = control->plan->snapshot->number;
         bool first = conductor->previous == NULL;
-        char text[64];
-        snprintf(text, sizeof(text), "configuration %llu is live", (unsigned long long)number);
+        struct text text = {0};
+        text_format(&text, "configuration %llu is live", (unsigned long long)number);
         if (first && !scripting->watchdog_is_proven()) {
             log_message(LOG_WARNING, "watchdog",
                         "this machine or build cannot stop every script: they run without JIT, "
                         "under a count hook, which C functions they call escape");
         }
-        log_message(LOG_INFO, first ? "ready" : "reload", "%s", text);
+        log_message(LOG_INFO, first ? "ready" : "reload", "configuration %llu is live",
+                    (unsigned long long)number);
         control->reloads_total += first ? 0 : 1;
-        answer(conductor, true, text);
+        scripts_tell_what_stays(control->plan, &text);
+        answer(conductor, true, text.failed ? "out of memory, but it is live" : text.bytes);
+        text_free(&text);
     } else {
         const char *text = refusal_text(conductor);
         log_message(LOG_ERROR, "reload", "configuration refused, the running one goes on: %s",
@@ -327,8 +330,15 @@ static void build_with(void *argument, struct carry_set *carries) {
         carry_set_free(carries);
         return; /* finish() answers who asked */
     }
-    conductor->building =
-        builder_build(conductor->control.builder, conductor->control.worker_count, carries);
+    struct pool_past *pasts = NULL;
+    if (scripts_past(conductor->control.scripts, &pasts)) {
+        conductor->building = builder_build(conductor->control.builder,
+                                            conductor->control.worker_count, carries, pasts);
+    } else {
+        carry_set_free(carries);
+        past_free(pasts);
+        conductor->building = false;
+    }
     if (!conductor->building) {
         answer(conductor, false, "out of memory");
     }

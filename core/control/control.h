@@ -22,6 +22,7 @@ struct services; /* control/services.c */
 struct builder;  /* control/build.c */
 struct scripts;  /* control/scripts.c */
 struct worker_plan;
+struct script_version;
 
 /* What control itself runs of one configuration; built on the builder, replaced whole. */
 struct control_pool {
@@ -29,6 +30,9 @@ struct control_pool {
     struct pool_facts *facts;
     struct slot **slots; /* config->backend_count, same order */
     struct check *check; /* NULL when the pool has none */
+    /* What is configured, as it stands, is the version that failed: the other one, which is in
+     * force, stays. References; NULL: what is configured comes into force. */
+    struct script_version *failed, *stays;
 };
 struct control_listener {
     const struct listener_config *config;

@@ -7,6 +7,7 @@
 
 #include "control/answers.h"
 #include "control/scripts.h"
+#include "scripting.h"
 
 static void take(struct report *report, struct text *out) {
     struct text *text = report_close(report);
@@ -25,11 +26,12 @@ static bool is_asked_for(const struct facts_pool *pool, const struct request *re
 
 /* ---- list ---- */
 
-static void report_version(struct report *report, const struct facts *facts, const char *pool,
-                           const char *role, const struct script_version *version) {
+static void report_version(struct report *report, const struct facts *facts,
+                           const struct pool_scripts *scripts,
+                           const struct script_version *version) {
     uint64_t since_ms = version->since_wall_ms > 0 ? (uint64_t)version->since_wall_ms : 0;
-    report_string(report, pool);
-    report_string(report, role);
+    report_string(report, scripts->pool);
+    report_string(report, versions_role(scripts, version));
     report_number(report, version->number);
     report_string(report, version->use.name);
     report_string(report, version->use.path);
@@ -50,17 +52,15 @@ static void report_versions(struct report *report, const struct facts *facts,
     for (uint32_t i = 0; i < facts->pool_count; i++) {
         const struct facts_pool *pool = &facts->pools[i];
         const struct pool_scripts *scripts = pool->scripts;
-        const char *name = pool->pool->config->name;
         if (scripts == NULL || !is_asked_for(pool, request)) {
             continue;
         }
-        report_version(report, facts, name, "current", scripts->current);
-        if (scripts->previous != NULL) {
-            report_version(report, facts, name, scripts->previous_failed ? "failed" : "previous",
-                           scripts->previous);
+        report_version(report, facts, scripts, scripts->current);
+        for (uint32_t k = 0; k < scripts->kept_count; k++) {
+            report_version(report, facts, scripts, scripts->kept[k]);
         }
         if (scripts->shadow != NULL) {
-            report_version(report, facts, name, "shadow", scripts->shadow);
+            report_version(report, facts, scripts, scripts->shadow);
         }
     }
 }
@@ -109,6 +109,10 @@ static void report_shadows(struct report *report, const struct facts *facts,
         {"agreed_total", "agreed", REPORT_PLAIN},
         {"agreement", "agreement", REPORT_PLAIN},
         {"failed_total", "failed", REPORT_PLAIN},
+        {"errors_total", "errors", REPORT_PLAIN},
+        {"nil_total", "nil", REPORT_PLAIN},
+        {"stopped_total", "stopped", REPORT_PLAIN},
+        {"state", "state", REPORT_PLAIN},
         {"current_ns", "current ns", REPORT_PLAIN},
         {"shadow_ns", "shadow ns", REPORT_PLAIN},
         {"worst_backend", "worst backend", REPORT_PLAIN},
@@ -125,11 +129,19 @@ static void report_shadows(struct report *report, const struct facts *facts,
         double times;
         const struct facts_backend *worst = worst_of(pool, &times);
         uint64_t asked = counter_get(&pool->sum.shadow_asked);
+        uint64_t nil = counter_get(&pool->sum.shadow_nil);
+        uint64_t stopped = counter_get(&pool->sum.shadow_stopped);
+        uint64_t failed = counter_get(&pool->sum.shadow_failed);
+        failed = failed > nil + stopped ? failed : nil + stopped; /* they are not read at once */
         report_string(report, pool->pool->config->name);
         report_number(report, asked);
         report_number(report, counter_get(&pool->sum.shadow_agreed));
         report_real(report, share(counter_get(&pool->sum.shadow_agreed), asked));
-        report_number(report, counter_get(&pool->sum.shadow_failed));
+        report_number(report, failed);
+        report_number(report, failed - nil - stopped);
+        report_number(report, nil);
+        report_number(report, stopped);
+        report_string(report, counter_get(&pool->sum.shadow_out_now) > 0 ? "out" : "running");
         report_number(report, asked > 0 ? counter_get(&pool->sum.current_ns) / asked : 0);
         report_number(report, asked > 0 ? counter_get(&pool->sum.shadow_ns) / asked : 0);
         report_string(report, worst != NULL ? worst->config->name : NULL);
@@ -198,32 +210,21 @@ bool answer_script_list(struct control *control, const struct request *request, 
 
 /* ---- show ---- */
 
-static const struct script_version *version_named(const struct pool_scripts *pool,
-                                                  const char *word) {
-    const struct script_version *versions[] = {pool->current, pool->previous, pool->shadow};
-    static const char *const roles[] = {"current", "previous", "shadow"};
-    if (pool->previous_failed && strcmp(word, "failed") == 0) {
-        return pool->previous;
+/* Stock scripts are built in: they are shown as they are written. */
+static const char *version_text(const struct script_version *version, size_t *length) {
+    if (version->use.source != NULL) {
+        *length = version->use.source->length;
+        return version->use.source->text;
     }
-    for (size_t i = 0; i < sizeof(versions) / sizeof(versions[0]); i++) {
-        char number[16];
-        if (versions[i] == NULL) {
-            continue;
-        }
-        bool has_role = versions[i] != pool->previous || !pool->previous_failed;
-        snprintf(number, sizeof(number), "%u", versions[i]->number);
-        if ((has_role && strcmp(word, roles[i]) == 0) || strcmp(word, number) == 0) {
-            return versions[i];
-        }
-    }
-    return NULL;
+    const char *text = scripting->policy_text(version->use.name, length);
+    return text != NULL ? text : ""; /* what could be made has a text */
 }
 
 bool answer_script_show(struct control *control, const struct request *request, bool json,
                         struct text *out) {
     const struct pool_scripts *pool = scripts_of(control->scripts, request->arguments[0]);
     const char *word = request->argument_count > 1 ? request->arguments[1] : "current";
-    const struct script_version *version = pool != NULL ? version_named(pool, word) : NULL;
+    const struct script_version *version = pool != NULL ? versions_named(pool, word) : NULL;
     if (pool == NULL) {
         answer_message(false, "there is no such pool; 'script list' shows them", json, out);
     } else if (version == NULL) {
@@ -231,10 +232,9 @@ bool answer_script_show(struct control *control, const struct request *request, 
                        "the pool has no such version; write current, previous, failed, shadow or a "
                        "number that 'script list' shows",
                        json, out);
-    } else if (version->use.source == NULL) {
-        answer_message(false, "that version is a stock script: it is part of the program", json,
-                       out);
     } else {
+        size_t length = 0;
+        const char *text = version_text(version, &length);
         struct report report;
         report_open(&report, json);
         if (json) {
@@ -244,11 +244,11 @@ bool answer_script_show(struct control *control, const struct request *request, 
             report_fields(&report, REPORT_COLUMNS(columns));
             report_number(&report, version->number);
             report_string(&report, version->use.name);
-            report_string(&report, version->use.source->text);
+            report_string(&report, text);
             take(&report, out);
         } else {
             report_free(&report);
-            text_append(out, version->use.source->text, version->use.source->length);
+            text_append(out, text, length);
         }
         return true;
     }

@@ -12,14 +12,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "control/build.h"
 #include "control/carry.h"
 #include "control/conductor.h"
+#include "control/place.h"
 #include "control/watch.h"
-#include "pool/tags.h"
 #include "worker_control.h"
 
 #define WATCH_SECONDS 0.25 /* between looks at how the current versions do */
@@ -47,11 +49,6 @@ struct job {
     uint32_t awaited;
 };
 
-void script_wish_free(struct script_wish *wish) {
-    free(wish->file);
-    free(wish);
-}
-
 /* ---- the books ---- */
 
 static struct pool_scripts *find(const struct scripts *scripts, const char *pool) {
@@ -69,11 +66,8 @@ const struct pool_scripts *scripts_of(const struct scripts *scripts, const char 
 }
 
 static void forget(struct pool_scripts *pool) {
-    version_release(pool->current);
-    version_release(pool->previous);
-    version_release(pool->shadow);
     list_remove(&pool->node);
-    free(pool);
+    versions_forget(pool);
 }
 
 static uint64_t troubles_of(const struct control *control, const struct pool_facts *facts) {
@@ -90,14 +84,7 @@ static void begin_window(const struct control *control, struct pool_scripts *poo
 /* The version, a reference of the caller's, is asked from now on. */
 static void make_current(const struct control *control, struct pool_scripts *pool,
                          struct script_version *version, const struct pool_facts *facts) {
-    if (version->number == 0) {
-        version->number = ++pool->last_number;
-    }
-    version->since_wall_ms = (int64_t)clock_wall_ms();
-    version_release(pool->previous);
-    pool->previous = pool->current;
-    pool->previous_failed = false;
-    pool->current = version;
+    versions_make_current(pool, version);
     begin_window(control, pool, facts);
 }
 
@@ -112,12 +99,23 @@ static struct pool_scripts *pool_scripts_new(struct scripts *scripts, const char
     return pool;
 }
 
+static void drop_shadow(struct pool_scripts *pool) {
+    version_release(pool->shadow);
+    pool->shadow = NULL;
+}
+
 /* What the configuration says of one pool. */
 static void switch_pool(struct scripts *scripts, const struct control_plan *plan, uint32_t index) {
     const struct control_pool *configured = &plan->pools[index];
     struct pool_scripts *pool = find(scripts, configured->config->name);
     if (pool == NULL) {
         pool = pool_scripts_new(scripts, configured->config->name);
+    }
+    if (pool != NULL && configured->stays != NULL) {
+        pool->seen = true;
+        drop_shadow(pool);
+        begin_window(scripts->control, pool, configured->facts);
+        return;
     }
     struct script_version *version =
         pool == NULL
@@ -127,8 +125,7 @@ static void switch_pool(struct scripts *scripts, const struct control_plan *plan
         return;
     }
     pool->seen = true;
-    version_release(pool->shadow);
-    pool->shadow = NULL;
+    drop_shadow(pool);
     if (pool->current != NULL && version_equal(pool->current, version)) {
         version->number = pool->current->number;
         version->since_wall_ms = pool->current->since_wall_ms;
@@ -151,6 +148,42 @@ void scripts_switch(struct scripts *scripts, const struct control_plan *plan) {
         if (!container_of(rest, struct pool_scripts, node)->seen) {
             forget(container_of(rest, struct pool_scripts, node));
         }
+    }
+}
+
+bool scripts_past(const struct scripts *scripts, struct pool_past **pasts) {
+    list_each(node, &scripts->pools) {
+        if (!past_add(pasts, container_of(node, struct pool_scripts, node))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void scripts_tell_what_stays(const struct control_plan *plan, struct text *out) {
+    for (uint32_t i = 0; i < plan->pool_count; i++) {
+        const struct control_pool *pool = &plan->pools[i];
+        if (pool->stays == NULL) {
+            continue;
+        }
+        char at[32] = "";
+        struct tm parts;
+        time_t second = (time_t)(pool->failed->failed_wall_ms / 1000);
+        if (gmtime_r(&second, &parts) == NULL ||
+            strftime(at, sizeof(at), "%Y-%m-%dT%H:%M:%SZ", &parts) == 0) {
+            at[0] = '\0';
+        }
+        struct text line = {0};
+        text_format(&line,
+                    "pool %s: %s failed at %s, its text has not changed: version %u (%s) stays; "
+                    "write `alacrity script swap %s %s` to try it again",
+                    pool->config->name, pool->config->policy.name, at, pool->stays->number,
+                    pool->stays->use.name, pool->config->name, pool->config->policy.name);
+        if (!line.failed) {
+            log_message(LOG_WARNING, "reload", "%s", line.bytes);
+            text_format(out, "\n%s", line.bytes);
+        }
+        text_free(&line);
     }
 }
 
@@ -203,15 +236,17 @@ static void note_success(struct job *job, char *text, size_t bytes) {
         snprintf(text, bytes, "pool %s: %s, the shadow until now, is live", pool->pool, version);
         break;
     case SCRIPT_ROLLBACK:
+        if (job->wish->automatic) {
+            pool->current->failed_wall_ms = (int64_t)clock_wall_ms();
+        }
         make_current(control, pool, version_hold(job->version), facts);
-        pool->previous_failed = job->wish->automatic;
+        pool->returned = job->wish->automatic;
         describe_version(pool->current, version, sizeof(version));
         snprintf(text, bytes, "pool %s: back to %s%s", pool->pool, version,
                  job->wish->automatic ? ", as the one after it failed" : "");
         break;
     case SCRIPT_DROP:
-        version_release(pool->shadow);
-        pool->shadow = NULL;
+        drop_shadow(pool);
         snprintf(text, bytes, "pool %s: no shadow any more", pool->pool);
         break;
     }
@@ -232,7 +267,7 @@ static void free_replaced(struct mail *mail, void *owner) {
     (void)owner;
     struct job *job = container_of(mail, struct job, mail);
     for (uint32_t i = 0; i < job->worker_count; i++) {
-        builder_free_place(&job->installs[i].place);
+        place_free(&job->installs[i].place);
     }
     mail->deliver = on_freed;
     mailbox_post(&job->scripts->control->mailbox, mail);
@@ -272,46 +307,17 @@ static void install_everywhere(struct job *job, enum install_action action) {
 
 /* ---- building ---- */
 
-/* A view of the pool for this policy alone: the builder proves it while the worker uses others, and
- * what a shadow takes (turns, tables) is not the current policy's. NULL: out of memory. */
-static struct pool_view *new_view(const struct job *job) {
-    const struct control_pool *pool = job->control_pool;
-    struct pool_view *view = malloc(sizeof(*view));
-    if (view != NULL && !view_init(view, pool->facts, pool->config->name, pool->slots,
-                                   pool->config->backend_count)) {
-        free(view);
-        view = NULL;
-    }
-    if (view != NULL) {
-        view->script.view.zone_code = zone_code(pool->config->zone);
-    }
-    return view;
-}
-
 static bool build_for(struct job *job, struct builder *builder, uint32_t worker) {
     struct control *control = job->scripts->control;
-    struct policy_place *place = &job->places[worker];
-    place->view = new_view(job);
-    place->host = place->view == NULL
-                      ? NULL
-                      : scripting->host_new(control->plan->snapshot, control->arena, NULL,
-                                            builder_script_post(builder), worker, &job->messages);
-    if (place->host == NULL) {
-        messages_add(&job->messages, job->version->use.at, "out of memory");
-        if (place->view != NULL) {
-            view_free(place->view);
-            free(place->view);
-        }
-        return false;
-    }
-    place->version = version_hold(job->version);
-    const struct policy_order order = {.use = &job->version->use,
-                                       .view = place->view,
-                                       .owns_view = true,
-                                       .carry = carry_find(&job->carries, worker, job->pool->pool)};
-    place->policy = scripting->policy_new(place->host, &order, &job->messages);
-    place->hears = place->policy != NULL && scripting->policy_hears(place->policy);
-    return place->policy != NULL;
+    const struct place_order order = {.builder = builder,
+                                      .arena = control->arena,
+                                      .snapshot = control->plan->snapshot,
+                                      .pool = job->control_pool,
+                                      .worker = worker,
+                                      .shadow = job->wish->action == SCRIPT_SHADOW,
+                                      .version = job->version,
+                                      .carry = carry_find(&job->carries, worker, job->pool->pool)};
+    return place_build(&job->places[worker], &order, &job->messages);
 }
 
 static bool read_source(struct job *job) {
@@ -327,18 +333,51 @@ static bool read_source(struct job *job) {
     return use->source != NULL;
 }
 
+/* Which name does a script give itself? False: messages. */
+static bool read_name(struct job *job, const struct script_use *use,
+                      char name[ALACRITY_NAME_BYTES]) {
+    struct control *control = job->scripts->control;
+    struct script_host *host = scripting->host_new(control->plan->snapshot, control->arena, NULL,
+                                                   NULL, ARENA_CONTROL_ROW, &job->messages);
+    bool ok = host != NULL &&
+              scripting->policy_name(host, use, name, ALACRITY_NAME_BYTES, &job->messages);
+    if (host != NULL) {
+        scripting->host_free(host);
+    }
+    return ok;
+}
+
+/* Options that were written for another script are not for this one. False: messages. */
+static bool settle_options(struct job *job) {
+    const struct script_wish *wish = job->wish;
+    struct script_use *use = &job->version->use;
+    char configured[ALACRITY_NAME_BYTES], own[ALACRITY_NAME_BYTES];
+    bool is_new = wish->action == SCRIPT_SWAP || wish->action == SCRIPT_SHADOW;
+    if (!is_new || wish->again || wish->option_count > 0 || use->with == NULL) {
+        return true;
+    }
+    if (!read_name(job, use, own) ||
+        !read_name(job, &job->control_pool->config->policy, configured)) {
+        return false;
+    }
+    if (strcmp(own, configured) != 0) {
+        use->with = NULL;
+    }
+    return true;
+}
+
 static void on_built(struct mail *mail, void *owner);
 
 static void build_policies(struct mail *mail, void *owner) {
     struct job *job = container_of(mail, struct job, mail);
     watch_begin_swap(builder_watch(owner));
-    job->ok = read_source(job);
+    job->ok = read_source(job) && settle_options(job);
     for (uint32_t i = 0; job->ok && i < job->worker_count; i++) {
         job->ok = build_for(job, owner, i);
     }
     watch_end_swap(builder_watch(owner));
     for (uint32_t i = 0; !job->ok && i < job->worker_count; i++) {
-        builder_free_place(&job->places[i]);
+        place_free(&job->places[i]);
     }
     mail->deliver = on_built;
     mailbox_post(&job->scripts->control->mailbox, mail);
@@ -348,7 +387,7 @@ static void drop_built(struct mail *mail, void *owner) {
     (void)owner;
     struct job *job = container_of(mail, struct job, mail);
     for (uint32_t i = 0; i < job->worker_count; i++) {
-        builder_free_place(&job->places[i]);
+        place_free(&job->places[i]);
     }
     mail->deliver = on_freed;
     mailbox_post(&job->scripts->control->mailbox, mail);
@@ -381,29 +420,67 @@ static void on_gathered(void *argument, struct carry_set *set) {
 
 /* ---- beginning ---- */
 
+/* A reference, or NULL and `error`. */
+static struct script_version *version_to_return_to(const struct pool_scripts *pool,
+                                                   const struct script_wish *wish, char *error,
+                                                   size_t error_bytes) {
+    if (wish->version[0] == '\0') {
+        struct script_version *previous = versions_previous(pool);
+        snprintf(error, error_bytes,
+                 versions_failed(pool) != NULL
+                     ? "pool %s has nothing to return to but a version that failed; write: script "
+                       "swap %s FILE, to try it once more"
+                     : "pool %s has no version before the current one",
+                 wish->pool, wish->pool);
+        return previous != NULL ? version_hold(previous) : NULL;
+    }
+    struct script_version *version = versions_named(pool, wish->version);
+    if (version == NULL) {
+        snprintf(error, error_bytes,
+                 "pool %s keeps no version '%.16s'; 'script list' shows those it keeps", wish->pool,
+                 wish->version);
+    } else if (version == pool->current || version == pool->shadow) {
+        snprintf(error, error_bytes, "version %u of pool %s is %s", version->number, wish->pool,
+                 version == pool->current ? "the one in force"
+                                          : "the shadow; 'script promote' puts it in force");
+        version = NULL;
+    }
+    return version != NULL ? version_hold(version) : NULL;
+}
+
+static bool is_of_file(const struct script_version *version, const char *file) {
+    return version->use.path != NULL && strcmp(version->use.path, file) == 0;
+}
+
+/* NULL: out of memory. */
+static struct script_version *version_of_file(const struct job *job) {
+    const struct script_wish *wish = job->wish;
+    struct script_version *version = version_new(
+        job->scripts->control->plan->snapshot, &job->control_pool->config->policy, wish->file,
+        wish->file[0] == '/' ? wish->file : NULL, wish->action == SCRIPT_SWAP ? "swap" : "shadow");
+    if (version != NULL && wish->option_count > 0 &&
+        !version_set_options(version, wish->options, wish->option_count)) {
+        version_release(version);
+        version = NULL;
+    }
+    return version;
+}
+
 /* What the wish comes down to. NULL and `error`: it cannot be. */
 static struct script_version *wanted_version(const struct job *job, char *error,
                                              size_t error_bytes) {
     const struct pool_scripts *pool = job->pool;
     const struct script_wish *wish = job->wish;
     struct script_version *version = NULL;
-    bool is_path = wish->file != NULL && wish->file[0] == '/';
     snprintf(error, error_bytes, "out of memory");
     switch (wish->action) {
     case SCRIPT_SWAP:
     case SCRIPT_SHADOW:
-        return version_new(
-            job->scripts->control->plan->snapshot, &job->control_pool->config->policy, wish->file,
-            is_path ? wish->file : NULL, wish->action == SCRIPT_SWAP ? "swap" : "shadow");
+        return wish->again && is_of_file(pool->current, wish->file)
+                   ? version_again(pool->current, "swap")
+                   : version_of_file(job);
     case SCRIPT_ROLLBACK:
-        version = pool->previous_failed ? NULL : pool->previous;
-        snprintf(error, error_bytes,
-                 pool->previous_failed ? "pool %s has come back from a version that failed; write: "
-                                         "script swap %s FILE, to "
-                                         "try it once more"
-                                       : "pool %s has no version before the current one",
-                 wish->pool, wish->pool);
-        break;
+        return version_to_return_to(pool, wish, error, error_bytes);
     case SCRIPT_PROMOTE:
     case SCRIPT_DROP:
         version = pool->shadow;
@@ -435,7 +512,11 @@ static bool find_target(struct job *job, char *error, size_t error_bytes) {
         return false;
     }
     job->version = wanted_version(job, error, error_bytes);
-    return job->version != NULL;
+    if (job->version == NULL || job->wish->action != SCRIPT_PROMOTE || job->wish->force) {
+        return job->version != NULL;
+    }
+    const struct pool_row sum = arena_pool_sum(control->arena, job->control_pool->facts);
+    return !versions_shadow_is_bad(job->pool, &sum, error, error_bytes);
 }
 
 void scripts_begin(struct scripts *scripts, struct script_wish *wish) {
@@ -493,6 +574,7 @@ void scripts_swap_again(struct scripts *scripts, const char *file, uint32_t *awa
             continue;
         }
         wish->action = SCRIPT_SWAP;
+        wish->again = true;
         memcpy(wish->pool, pool->pool, sizeof(wish->pool));
         control_script(scripts->control, wish, done, argument);
     }
@@ -507,10 +589,10 @@ static void roll_back(struct scripts *scripts, struct pool_scripts *pool, const 
         return; /* the next look tries again */
     }
     describe_version(pool->current, current, sizeof(current));
-    describe_version(pool->previous, previous, sizeof(previous));
+    describe_version(versions_previous(pool), previous, sizeof(previous));
     const struct log_field fields[] = {LOG_STRING("pool", pool->pool),
                                        LOG_STRING("from", pool->current->use.name),
-                                       LOG_STRING("to", pool->previous->use.name)};
+                                       LOG_STRING("to", versions_previous(pool)->use.name)};
     log_fields(LOG_ERROR, "rollback", fields, "pool %s: %s %s: going back to %s", pool->pool,
                current, why, previous);
     wish->action = SCRIPT_ROLLBACK;
@@ -523,7 +605,7 @@ static void look_after(struct scripts *scripts, const struct control_pool *contr
     const struct control *control = scripts->control;
     const struct snapshot *snapshot = control->plan->snapshot;
     struct pool_scripts *pool = find(scripts, control_pool->config->name);
-    if (pool == NULL || pool->previous == NULL || pool->previous_failed ||
+    if (pool == NULL || versions_previous(pool) == NULL || pool->returned ||
         snapshot->lua.rollback_errors == 0) {
         return;
     }

@@ -4,11 +4,13 @@
 #ifndef CONTROL_SCRIPTS_H
 #define CONTROL_SCRIPTS_H
 
-#include "base/list.h"
-#include "config/script_version.h"
 #include "control/control.h"
+#include "control/versions.h"
 
+struct request;
 struct scripts;
+
+#define WISH_OPTIONS 24
 
 enum script_action { SCRIPT_SWAP, SCRIPT_SHADOW, SCRIPT_PROMOTE, SCRIPT_ROLLBACK, SCRIPT_DROP };
 
@@ -16,30 +18,32 @@ enum script_action { SCRIPT_SWAP, SCRIPT_SHADOW, SCRIPT_PROMOTE, SCRIPT_ROLLBACK
 struct script_wish {
     enum script_action action;
     char pool[ALACRITY_NAME_BYTES];
-    char *file;      /* swap, shadow: an absolute path, or the name of a stock policy; owned */
-    uint32_t sample; /* shadow: asked for one session of so many */
-    bool automatic;  /* rollback: by scripts.c itself, which says why */
+    char *file; /* swap, shadow: an absolute path, or the name of a stock policy; owned */
+    /* Swap, shadow: KEY=VALUE, owned. None: those configured, if the script has the same name. */
+    char *options[WISH_OPTIONS];
+    uint32_t option_count;
+    bool again;       /* swap: of the current version, with its options */
+    uint32_t sample;  /* shadow: asked for one session of so many */
+    bool force;       /* promote: however it did as a shadow */
+    char version[16]; /* rollback: its number; empty: the one before */
+    bool automatic;   /* rollback: by scripts.c itself, which says why */
 };
+/* What the request, one of those that change a pool's policy, asks for. NULL: error. */
+struct script_wish *script_wish_read(const struct request *request, const char **error)
+    __attribute__((warn_unused_result));
 void script_wish_free(struct script_wish *wish);
-
-/* What is known of the versions of one pool; kept by name over reloads. */
-struct pool_scripts {
-    struct list node;
-    char pool[ALACRITY_NAME_BYTES];
-    struct script_version *current, *previous, *shadow; /* references; the last two may be NULL */
-    bool previous_failed; /* it was rolled back from: never returned to by itself */
-    uint32_t last_number;
-    uint32_t shadow_sample;
-    uint64_t window_started_ms; /* of the automatic rollback */
-    uint64_t troubles_before;   /* errors, bad answers and overruns by then */
-    bool seen;
-};
 
 struct scripts *scripts_new(struct control *control) __attribute__((warn_unused_result));
 void scripts_free(struct scripts *scripts);
 /* The plan is current in place of another: what the configuration says is each pool's current
  * version. Shadows are gone. */
 void scripts_switch(struct scripts *scripts, const struct control_plan *plan);
+/* For a build: of the pools of whose versions some failed. False: out of memory. */
+bool scripts_past(const struct scripts *scripts, struct pool_past **pasts)
+    __attribute__((warn_unused_result));
+/* Logs, and appends to what is answered, a line each, which pools of a plan that was published do
+ * not follow the configuration, as what it names has failed. */
+void scripts_tell_what_stays(const struct control_plan *plan, struct text *out);
 /* NULL: no such pool, or no scripts. */
 const struct pool_scripts *scripts_of(const struct scripts *scripts, const char *pool);
 

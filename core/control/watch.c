@@ -202,7 +202,8 @@ static void on_done(void *argument, bool ok, const char *text) {
         snprintf(more, sizeof(more), " and %u more", watch->more);
     }
     if (ok) {
-        log_message(LOG_INFO, "watch", "%s%s changed: %s", watch->path, more, text);
+        log_message(LOG_INFO, "watch", "%s%s changed: %.*s", watch->path, more,
+                    (int)strcspn(text, "\n"), text);
     } else {
         log_message(LOG_WARNING, "watch", "%s%s changed: refused, the running one goes on: %.*s",
                     watch->path, more, (int)strcspn(text, "\n"), text);

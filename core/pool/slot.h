@@ -86,7 +86,9 @@ struct pool_row {
     counter shadow_failed;         /* ... or no backend, for whatever reason */
     counter shadow_ns, current_ns; /* time both took for those picks */
     counter troubles; /* errors, bad answers, overruns of the plan's policies while it is current */
-    counter spare[3];
+    counter shadow_nil;     /* of shadow_failed: it answered nil */
+    counter shadow_stopped; /* of shadow_failed: it was stopped, or not asked as it had been */
+    counter shadow_out_now; /* gauge: 1 while the shadow is out on this worker, else 0 */
 };
 
 /* Why a session ended: counter index, log word and metrics label at once (session_reason_word). */

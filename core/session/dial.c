@@ -23,6 +23,18 @@ static bool shadow_is_due(struct worker_pool *pool, const struct dial *dial) {
            pool->shadow_turn++ % pool->shadow_sample == 0;
 }
 
+static void count_failed_shadow(struct pool_row *row, enum pick_answer answer) {
+    counter_add(&row->shadow_failed, 1);
+    if (answer == PICK_NIL) {
+        counter_add(&row->shadow_nil, 1);
+    } else if (answer != PICK_ERROR && answer != PICK_BAD) {
+        counter_add(&row->shadow_stopped, 1);
+    }
+    if (answer == PICK_OUT) {
+        counter_set(&row->shadow_out_now, 1);
+    }
+}
+
 /* Asks the current policy and the shadow, which has a view of its own; only the current one's
  * answer is used, both are timed. */
 static enum pick_answer ask_both(struct session *session, const struct alacrity_ctx_private *ctx,
@@ -41,7 +53,7 @@ static enum pick_answer ask_both(struct session *session, const struct alacrity_
     counter_add(&row->shadow_ns, ended - between);
     counter_add(&row->shadow_asked, 1);
     if (shadow != PICK_BACKEND) {
-        counter_add(&row->shadow_failed, 1);
+        count_failed_shadow(row, shadow);
         return answer;
     }
     counter_add(

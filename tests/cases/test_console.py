@@ -118,7 +118,7 @@ ERRORS = [
     ("local t\nt.x = 1", "console:2: attempt to index local 't'"), ("x +", "not complete"),
     ("x = 'a", "unfinished string"), ("error('mine')", "mine"), ("error({1})", "the error is {1}"), ("error()", "the error is nil"),
     ("return setmetatable({}, {__tostring = error}) .. 1", "concatenate"),
-    ("require 'x'", "only the library"), ("require 'alacrity.net'", "no library module"),
+    ("require 'x'", "only the library"), ("require 'alacrity.net'", "is for checks, services and routes"),
     ("alacrity.every(1, print)", "every"), ("alacrity.log.info('x')", "log"), ("io.open('x')", "io"),
     ("os.exit()", "exit"), ("alacrity.counter('x')", "counter"), ("coroutine.yield()", "coroutine"),
     ("setmetatable(_G, {})", "protected"), ("load('\\27LJ')()", "nil value"),

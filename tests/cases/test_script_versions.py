@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from support import (FULL, PATIENCE, SANITIZED, Alacrity, Load, Server, ServerProcess, ask, eventually,
+from support import (FULL, PATIENCE, ROOT, SANITIZED, Alacrity, Load, Server, ServerProcess, ask, eventually,
                      free_port, serve_name, settled, web_over)
 
 # Answers the backend at `at`, and counts its picks over versions.
@@ -99,14 +99,41 @@ def test_a_bad_script_is_refused_and_the_old_one_goes_on():
 
 def test_options_are_those_of_the_pool():
     port = free_port()
-    policy = {"script": "./one.lua", "with": {"at": 2}}
+    policy = {"script": "./one.lua", "with": {"at": 3}}
     other = 'return {api = 1, kind = "policy", name = "x", new = function() return {pick = ' \
             'function(self, ctx, pool) return pool[1] end} end}'
-    with start(port, policy=policy, scripts={"other.lua": other}) as balancer:
-        assert ask(port) == b"b\n"
-        assert "at" in script(balancer, "swap", "app", "other.lua", ok=False)
+    with start(port, names="abc", policy=policy, scripts={"other.lua": other}) as balancer:
+        assert ask(port) == b"c\n"
         script(balancer, "swap", "app", "two.lua")
-        assert ask(port) == b"b\n"
+        assert ask(port) == b"c\n", "it has the configured one's name"
+        script(balancer, "swap", "app", "other.lua")
+        assert ask(port) == b"a\n", "another script: those options are not for it"
+        script(balancer, "shadow", "app", "round-robin")  # no stock policy has an option `at`
+        script(balancer, "drop", "app")
+        script(balancer, "swap", "app", "least-conn")
+
+
+def test_options_are_given_with_the_command():
+    port = free_port()
+    policy = {"script": "./one.lua", "with": {"at": 2}}
+    with start(port, names="abc", policy=policy) as balancer:
+        assert "it has no" not in script(balancer, "swap", "app", "two.lua", "--with", "at=3")
+        assert ask(port) == b"c\n"
+        script(balancer, "shadow", "app", "two.lua", "1", "--with", "at=1")
+        script(balancer, "promote", "app")
+        assert ask(port) == b"a\n"
+        script(balancer, "rollback", "app")
+        assert ask(port) == b"c\n", "a version keeps its options"
+        assert "number" in script(balancer, "swap", "app", "two.lua", "--with", "at=yes", ok=False)
+        assert "'att'" in script(balancer, "swap", "app", "two.lua", "--with", "att=1", ok=False)
+        for words, why in [(["--with", "at"], "KEY=VALUE"), (["--with", "=1"], "KEY=VALUE"),
+                           (["--with", "at=1", "--with", "at=2"], "given twice"),
+                           (["--with", "at=1 2"], "not one word"),
+                           (["3"], "only --with KEY=VALUE may stand"),
+                           ([word for i in range(25) for word in ("--with", f"a{i}=1")], "at most")]:
+            assert why in script(balancer, "swap", "app", "two.lua", *words, ok=False)
+        assert "--with is for" in balancer.admin("status", "--with", "a=1", ok=False)
+        assert roles(balancer)["current"] == 2
 
 
 def test_a_shadow_is_only_counted():
@@ -160,6 +187,9 @@ def test_a_shadow_may_do_what_it_wants():
             assert shadow["asked_total"] == asked
             assert shadow["failed_total"] == (0 if name == "two.lua" else 12)
             script(balancer, "drop", "app")
+        line = balancer.wait_line("never")
+        assert "fails.lua (shadow of app) failed" in line, "who reads the log knows it is no harm"
+        balancer.wait_line("loops.lua .shadow of app.: it was stopped")
         pool = balancer.pool()
         assert pool["fallbacks_total"] == 0 and pool["policy_errors_total"] == 0
         assert {ask(port) for _ in range(5)} == {b"a\n"}
@@ -268,7 +298,7 @@ def test_what_fails_while_a_reload_is_built_is_not_returned_to():
                 ask(port)
             reload.result()
         script(balancer, "shadow", "app", "round-robin")  # waits behind whatever was wished for
-        assert roles(balancer) == {"current": 3, "previous": 2, "shadow": 4}
+        assert roles(balancer) == {"current": 3, "previous": 2, "kept": 1, "shadow": 4}
         assert not any('"event":"rollback"' in line for line in balancer.lines)
 
 
@@ -279,9 +309,9 @@ def test_a_reload_puts_the_configuration_back():
         assert ask(port) == b"b\n"
         balancer.reload()
         assert ask(port) == b"a\n"
-        assert roles(balancer) == {"current": 3, "previous": 2}
+        assert roles(balancer) == {"current": 3, "previous": 2, "kept": 1}
         balancer.reload()
-        assert roles(balancer) == {"current": 3, "previous": 2}, "the same text is the same version"
+        assert roles(balancer) == {"current": 3, "previous": 2, "kept": 1}, "the same text is the same version"
 
 
 def test_the_source_is_kept():
@@ -367,8 +397,181 @@ def test_what_failed_is_not_rolled_back_to():
         assert "a version that failed" in script(balancer, "rollback", "app", ok=False)
         assert roles(balancer) == {"current": 1, "failed": 2}
         script(balancer, "swap", "app", "two.lua")
-        assert roles(balancer) == {"current": 3, "previous": 1}
+        assert roles(balancer) == {"current": 3, "previous": 1, "failed": 2}
         script(balancer, "rollback", "app")
-        assert roles(balancer) == {"current": 1, "previous": 3}, "by hand is no failure"
+        assert roles(balancer) == {"current": 1, "previous": 3, "failed": 2}, "by hand is no failure"
         script(balancer, "rollback", "app")
-        assert roles(balancer) == {"current": 3, "previous": 1}
+        assert roles(balancer) == {"current": 3, "previous": 1, "failed": 2}
+
+
+def numbers(balancer, pool="app"):
+    return [(version["role"], version["version"])
+            for version in balancer.admin("script", "list", pool)["versions"]]
+
+
+def fail(balancer, port, name, number):
+    """Swaps it in, and sees it out."""
+    script(balancer, "swap", "app", name)
+    eventually(lambda: ask(port) and ("failed", number) in numbers(balancer))
+
+
+def test_some_versions_are_kept_and_can_be_returned_to():
+    port = free_port()
+    with start(port, names="abc", scripts={"three.lua": AT % 3, "fails.lua": FAILS % 'error("x")'},
+               rollback_errors=3) as balancer:
+        script(balancer, "swap", "app", "two.lua")
+        fail(balancer, port, "fails.lua", 3)
+        assert numbers(balancer) == [("current", 2), ("failed", 3), ("previous", 1)]
+        assert "version 1" in script(balancer, "rollback", "app"), "also after one has failed"
+        assert ask(port) == b"a\n"
+        script(balancer, "swap", "app", "three.lua")
+        assert ask(port) == b"c\n"
+        assert "version 2" in script(balancer, "rollback", "app", "2")
+        assert ask(port) == b"b\n"
+        assert numbers(balancer) == [("current", 2), ("previous", 4), ("kept", 1), ("failed", 3)]
+        assert balancer.admin("script", "show", "app", "1", plain=True) == AT % 1
+        assert "default = 1" in balancer.admin("script", "diff", "app", "1", "4", plain=True)
+        assert "in force" in script(balancer, "rollback", "app", "2", ok=False)
+        assert "no version '9'" in script(balancer, "rollback", "app", "9", ok=False)
+        assert "version 3" in script(balancer, "rollback", "app", "3"), "who names it may have it"
+        eventually(lambda: ask(port) and numbers(balancer)[:2] == [("current", 2), ("failed", 3)])
+
+
+def test_failures_do_not_push_the_good_version_out():
+    port = free_port()
+    scripts = {f"fails{number}.lua": FAILS % f'error("{number}")' for number in range(6)}
+    with start(port, scripts=scripts, rollback_errors=3) as balancer:
+        script(balancer, "swap", "app", "two.lua")
+        for number in range(6):
+            fail(balancer, port, f"fails{number}.lua", number + 3)
+        assert numbers(balancer) == [("current", 2), ("failed", 8), ("failed", 7), ("failed", 6),
+                                     ("previous", 1)]
+        assert "version 1" in script(balancer, "rollback", "app")
+        assert ask(port) == b"a\n"
+
+
+def test_a_reload_does_not_bring_back_what_failed():
+    port = free_port()
+    module = 'return {say = function() error("as configured") end}'
+    fails = FAILS % 'require("said").say()'
+    with start(port, rollback_errors=3,
+               scripts={"fails.lua": fails.replace("return {", 'local _ = require("said")\nreturn {', 1),
+                        "said.lua": module}) as balancer:
+        config = {**web_over([Server(serve_name, name) for name in "ab"], port,
+                             policy={"script": "./fails.lua"}),
+ "workers": 1, "lua": {"rollback_errors": 3, "path": ["."]}}
+        assert "version" not in balancer.reload(config)
+        eventually(lambda: ask(port) and roles(balancer) == {"current": 1, "failed": 2})
+        config["pools"]["app"]["backends"].pop("b")  # about something else
+        for workers in (1, 2):
+            config["workers"] = workers
+            answer = balancer.reload(config)
+            assert "pool app: ./fails.lua failed at 2" in answer
+            assert "its text has not changed: version 1 (./one.lua) stays" in answer
+            assert "`alacrity script swap app ./fails.lua`" in answer
+            before = balancer.pool()
+            assert {ask(port) for _ in range(6)} == {b"a\n"}
+            after = balancer.pool()
+            assert after["policy_errors_total"] == before["policy_errors_total"]
+            assert after["picks_total"] - before["picks_total"] == 6, "it is asked"
+        balancer.wait_line("its text has not changed")
+        assert roles(balancer) == {"current": 1, "failed": 2}
+        # It can be swapped in all the same, and is the configured one then.
+        script(balancer, "swap", "app", "fails.lua")
+        assert roles(balancer)["current"] == 3
+        eventually(lambda: ask(port) and roles(balancer) == {"current": 1, "failed": 3})
+        # A text that has changed is tried, also when only a file that it requires has.
+        (balancer.folder / "said.lua").write_text("return {say = function() end}")
+        assert "stays" not in balancer.reload(config)
+        assert roles(balancer) == {"current": 4, "previous": 1, "failed": 3}
+
+
+def test_a_reload_with_other_options_tries_it():
+    port = free_port()
+    fails = FAILS.replace('name = "fails",', 'name = "fails", options = { n = { type = "number" } },')
+    policy = {"script": "./fails.lua", "with": {"n": 1}}
+    with start(port, scripts={"fails.lua": fails % 'error("x")'}, rollback_errors=3) as balancer:
+        config = {**web_over([Server(serve_name, name) for name in "ab"], port, policy=policy),
+                  "workers": 1, "lua": {"rollback_errors": 3}}
+        balancer.reload(config)
+        eventually(lambda: ask(port) and roles(balancer) == {"current": 1, "failed": 2})
+        assert "stays" in balancer.reload(config)
+        policy["with"]["n"] = 2
+        assert "stays" not in balancer.reload(config)
+        assert roles(balancer)["current"] == 3
+
+
+COUNTS = """
+local t = require("alacrity").shared("t")
+return { api = 1, kind = "policy", name = "counts", new = function() return {
+  pick = function(self, ctx, pool) print("picked " .. t:incr("picks")) return pool[1] end } end }
+"""
+
+
+def test_what_stays_over_a_reload_acts_as_before():
+    port = free_port()
+    with start(port, policy={"script": "./counts.lua"}, rollback_errors=3,
+               scripts={"counts.lua": COUNTS, "fails.lua": FAILS % 'error("x")'}) as balancer:
+        config = {**web_over([Server(serve_name, name) for name in "ab"], port,
+                             policy={"script": "./fails.lua"}),
+                  "workers": 1, "lua": {"rollback_errors": 3}}
+        balancer.reload(config)
+        eventually(lambda: ask(port) and roles(balancer) == {"current": 1, "failed": 2})
+        assert "stays" in balancer.reload(config)
+        for _ in range(12):
+            ask(port)
+        balancer.wait_line("picked 12")
+        script(balancer, "swap", "app", "two.lua")  # what stayed can be replaced, too
+        assert ask(port) == b"b\n"
+
+
+# Of ten picks that are no trial, so many do not end well.
+NOW_AND_THEN = """
+return { api = 1, kind = "policy", name = "now-and-then", new = function()
+  local picks = 0
+  return { pick = function(self, ctx, pool)
+    picks = picks + (ctx.listener == "trial" and 0 or 1)
+    if picks %% 10 < %d and ctx.listener ~= "trial" then %s end
+    return pool[2]
+  end } end }
+"""
+
+
+@pytest.mark.parametrize("count,body,why", [
+    (1, 'error("x")', None), (2, 'error("x")', "of 20 picks, 4 failed (4 errors or nonsense, 0 while"),
+    (2, "return 7", "of 20 picks, 4 failed (4 errors"), (9, "return nil", None),
+    (10, "if picks == 30 then while true do end end", "stopped too often: of 32 picks, 3 failed"),
+])
+def test_a_shadow_that_fails_is_not_promoted(count, body, why):
+    port = free_port()
+    with start(port, scripts={"some.lua": NOW_AND_THEN % (count, body)}, overruns=1) as balancer:
+        script(balancer, "shadow", "app", "some.lua")
+        for _ in range(32 if "while" in body else 20):
+            ask(port)
+        balancer.at_rest()
+        shadow = balancer.admin("script", "list")["shadows"][0]
+        kinds = {"error": "errors_total", "return 7": "errors_total", "return nil": "nil_total",
+                 "if": "stopped_total"}
+        for word, key in kinds.items():
+            if body.startswith(word):
+                assert shadow[key] == shadow["failed_total"] > 1
+        assert shadow["state"] == ("out" if "while" in body else "running")
+        if why:
+            answer = script(balancer, "promote", "app", ok=False)
+            assert why in answer and "script promote app --force" in answer
+            assert roles(balancer) == {"current": 1, "shadow": 2}
+            script(balancer, "promote", "app", None, "--force")
+        else:
+            script(balancer, "promote", "app")
+        assert roles(balancer) == {"current": 2, "previous": 1}
+        assert "--force is for" in balancer.admin("script", "drop", "app", "--force", ok=False)
+
+
+def test_a_stock_script_is_shown():
+    port = free_port()
+    with start(port, policy="round-robin") as balancer:
+        text = (ROOT / "scripts/policies/round-robin.lua").read_text(encoding="utf-8")
+        assert balancer.admin("script", "show", "app", plain=True) == text
+        assert balancer.admin("script", "show", "app")["text"] == text
+        script(balancer, "shadow", "app", "two.lua")
+        assert "+" + (AT % 2).splitlines()[1] in balancer.admin("script", "diff", "app", plain=True)

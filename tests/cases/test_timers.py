@@ -157,8 +157,8 @@ def test_a_shadow_that_is_promoted_while_it_is_made_anew():
         table.read("hold=1")
         table.read("run=1")
         assert ask(table.port) == b"a\n"
-        balancer.wait_line("pick of .*two.lua: it was stopped")
-        promote = threading.Thread(target=balancer.admin, args=("script", "promote", "app"))
+        balancer.wait_line("pick of .*two.lua .shadow of app.: it was stopped")
+        promote = threading.Thread(target=balancer.admin, args=("script", "promote", "app", "--force"))
         promote.start()  # it is answered when the builder has time for it
         eventually(lambda: ask(table.port) and balancer.pool()["policy_resting_total"] >= 5)
         assert table.number("two") == 0

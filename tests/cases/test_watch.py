@@ -246,6 +246,21 @@ def test_swapped_in_policy_is_swapped_in_again():
         assert ask(port) == b"b\n"
 
 
+def test_policy_swapped_in_with_options_keeps_them():
+    port = free_port()
+    given = '''return { api = 1, kind = "policy", name = "given",
+      options = { at = { type = "number", default = 1 } },
+      new = function(cfg) return { pick = function(self, ctx, pool) return pool[cfg.at] end } end }'''
+    with start(port, {"one.lua": AT % 1, "given.lua": given}) as balancer:
+        balancer.admin("script", "swap", "app", balancer.folder / "given.lua", "--with", "at=2",
+                       plain=True)
+        for turn in range(3):
+            since = len(balancer.lines)
+            balancer.put("given.lua", f"{given} -- {turn}")
+            balancer.wait_line("given.lua changed: pool app: .* is live", since=since)
+            assert ask(port) == b"b\n"
+
+
 def test_reload_by_command_is_not_done_twice():
     port = free_port()
     with start(port, {"one.lua": AT % 1}) as balancer:

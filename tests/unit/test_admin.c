@@ -319,7 +319,9 @@ START_TEST(garbage_is_refused) {
     answers("\n", "error\nno command; 'help' lists the commands\n");
     answers("--json\n", "error\n{\"error\": \"no command; 'help' lists the commands\"}\n");
     answers("status\x01\n", "error\nthe request holds control characters\n");
-    answers("a b c d e f g h i j k l m n o p q r s t u v\n",
+    answers("a b c d e f g h i j k l m n o p q r s t u v w x y z a b c d e f g h i j k l m n o p q "
+            "r s t "
+            "u v w x y z a b c d e f\n",
             "error\ntoo many words; 'help' lists the commands\n");
     answers("backend weight app/alpha -1\n",
             "error\na weight is a whole number from 0 to 1000000\n");

@@ -186,9 +186,9 @@
 ---@class alacrity.Facts.Versions
 --- The one in force.
 ---@field current alacrity.Facts.Version
---- The one before it, kept for a rollback.
+--- Where a rollback goes: the last one in force before it that has not failed.
 ---@field previous? alacrity.Facts.Version
---- Instead of `previous`, when it was left because it failed.
+--- The one that was left for the current one by itself, because it failed.
 ---@field failed? alacrity.Facts.Version
 --- The one that is asked beside it.
 ---@field shadow? alacrity.Facts.Version
