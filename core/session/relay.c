@@ -282,8 +282,9 @@ static bool relay_pump(struct side *from) {
         if (!deliver(to, scratch, (size_t)received)) {
             return false;
         }
-        from->streams = received == (ssize_t)RELAY_SCRATCH_BYTES;
-        if (to->pending != NULL || !from->streams) {
+        bool full = received == (ssize_t)RELAY_SCRATCH_BYTES;
+        from->streams = full || (i > 0 && from->streams);
+        if (to->pending != NULL || !full) {
             return true; /* the receiver is full, or the sender probably empty */
         }
     }
