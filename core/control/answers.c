@@ -42,16 +42,6 @@ void answer_message(bool ok, const char *message, bool json, struct text *out) {
     text_free(&line);
 }
 
-static void take_report(struct report *report, struct text *out) {
-    struct text *text = report_close(report);
-    if (text->failed) {
-        out->failed = true;
-    } else {
-        text_append(out, text->bytes, text->length);
-    }
-    report_free(report);
-}
-
 static void number(struct report *report, const counter *value) {
     report_number(report, counter_get(value));
 }
@@ -327,7 +317,7 @@ static bool answer_facts(struct control *control, bool json, struct text *out,
     }
     report_open(&report, json);
     show(&report, control, facts);
-    take_report(&report, out);
+    report_take(&report, out);
     facts_free(facts);
     return true;
 }
@@ -480,7 +470,7 @@ static bool answer_backend_list(struct control *control, const struct request *r
     }
     report_open(&report, json);
     report_backends(&report, facts, pool);
-    take_report(&report, out);
+    report_take(&report, out);
     facts_free(facts);
     return true;
 }
@@ -569,7 +559,7 @@ void answer_sessions(const struct inquiry *inquiry, bool json, struct text *out)
             report_number(&report, session->bytes_out);
         }
     }
-    take_report(&report, out);
+    report_take(&report, out);
 }
 
 /* ---- help ---- */
@@ -591,7 +581,7 @@ static bool answer_help(bool json, struct text *out) {
         report_string(&report, line);
         report_string(&report, command->summary);
     }
-    take_report(&report, out);
+    report_take(&report, out);
     return true;
 }
 

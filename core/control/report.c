@@ -322,3 +322,13 @@ void report_boolean(struct report *report, bool value) {
         add_text(report, value ? "yes" : "no", false);
     }
 }
+
+void report_take(struct report *report, struct text *out) {
+    struct text *text = report_close(report);
+    if (text->failed) {
+        out->failed = true;
+    } else {
+        text_append(out, text->bytes, text->length);
+    }
+    report_free(report);
+}

@@ -55,5 +55,7 @@ void report_free(struct report *report);
 
 /* Appends one line for people, with control characters made visible as '?'. */
 void report_line(struct text *out, const char *line);
+/* Closes it, appends it to `out` and frees it; out->failed: out of memory. */
+void report_take(struct report *report, struct text *out);
 
 #endif

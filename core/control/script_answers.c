@@ -9,16 +9,6 @@
 #include "control/scripts.h"
 #include "scripting.h"
 
-static void take(struct report *report, struct text *out) {
-    struct text *text = report_close(report);
-    if (text->failed) {
-        out->failed = true;
-    } else {
-        text_append(out, text->bytes, text->length);
-    }
-    report_free(report);
-}
-
 static bool is_asked_for(const struct facts_pool *pool, const struct request *request) {
     return request->argument_count == 0 ||
            strcmp(pool->pool->config->name, request->arguments[0]) == 0;
@@ -203,7 +193,7 @@ bool answer_script_list(struct control *control, const struct request *request, 
         report_shadows(&report, facts, request);
         report_shares(&report, facts, request);
     }
-    take(&report, out);
+    report_take(&report, out);
     facts_free(facts);
     return true;
 }
@@ -245,7 +235,7 @@ bool answer_script_show(struct control *control, const struct request *request, 
             report_number(&report, version->number);
             report_string(&report, version->use.name);
             report_string(&report, text);
-            take(&report, out);
+            report_take(&report, out);
         } else {
             report_free(&report);
             text_append(out, text, length);
