@@ -56,12 +56,12 @@ static void count_open(struct data_plane *plane, int32_t change) {
 }
 
 /* Exact at rest; while N workers accept at the same moment the sum may overshoot by N - 1. */
-static bool process_is_full(const struct snapshot *snapshot) {
+static bool process_is_full(const struct data_plane *plane, const struct snapshot *snapshot) {
     if (snapshot->max_sessions == 0) {
         return false;
     }
     uint64_t open = 0;
-    for (uint32_t i = 0; i < ARENA_WORKERS; i++) {
+    for (uint32_t i = 0; i < arena_workers(plane->arena); i++) {
         open += plane_session_count(i);
     }
     return open >= snapshot->max_sessions;
@@ -287,7 +287,7 @@ struct session *session_new(struct data_plane *plane, struct worker_plan *plan) 
 void session_open(struct data_plane *plane, struct worker_listener *listener, int descriptor,
                   const struct address *peer) {
     struct worker_plan *plan = plane->plan;
-    if (process_is_full(plan->snapshot)) {
+    if (process_is_full(plane, plan->snapshot)) {
         refuse(plane, listener, descriptor, REASON_LIMIT);
         return;
     }

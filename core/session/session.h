@@ -71,21 +71,21 @@ struct readiness {
 
 /* One of the two halves of a session. */
 struct side {
-    int descriptor; /* the socket, -1 = none */
-    struct readiness ready;
     struct side *peer;
     struct session *session;
-    char *pending; /* bytes still to be written to this side; NULL = none */
-    uint32_t pending_start, pending_end;
-    uint32_t piped;         /* bytes in `pipe` */
+    char *pending;          /* bytes still to be written to this side; NULL = none */
     struct bulk_pipe *pipe; /* with bytes still to be written to this side, too; NULL = none */
-    bool streams;           /* it sends a lot: its bytes are spliced */
-    bool read_closed;       /* its end of stream was read */
-    bool broken;            /* writing to it failed: what it sent before is still delivered */
+    uint64_t received_bytes;
+    uint32_t pending_start, pending_end;
+    uint32_t piped; /* bytes in `pipe` */
+    int descriptor; /* the socket, -1 = none */
+    struct readiness ready;
+    bool streams;     /* it sends a lot: its bytes are spliced */
+    bool read_closed; /* its end of stream was read */
+    bool broken;      /* writing to it failed: what it sent before is still delivered */
     bool cut;       /* it was reset before its end of stream: what comes looks like one, is none */
     bool held_back; /* TCP_NODELAY is still to be set, before anything is sent a second time */
     bool sent;      /* something was */
-    uint64_t received_bytes;
 };
 
 /* Lives until connected: what a further attempt needs to know. */
