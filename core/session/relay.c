@@ -280,9 +280,14 @@ static bool pump(struct side *from) {
     }
     for (int i = 0; i < READS_PER_TURN && can_read(from); i++) {
         ssize_t received = recv(from->descriptor, scratch, RELAY_SCRATCH_BYTES, 0);
+        if (received < 0 && errno == EAGAIN && ready_is_empty(from)) {
+            return true;
+        }
+        if (received < 0 && (errno == EAGAIN || errno == EINTR)) {
+            continue;
+        }
         if (received < 0) {
-            from->ready.readable = errno == EINTR;
-            return errno == EAGAIN || errno == EINTR ? true : reading_failed(from);
+            return reading_failed(from);
         }
         if (received == 0) {
             return ended(from);
