@@ -332,13 +332,14 @@ static bool notice_reset(struct side *side) {
 
 void relay_on_ready(struct session *session) {
     struct side *client = &session->client, *backend = &session->backend;
-    if (!notice_reset(client) || !notice_reset(backend)) {
-        return;
-    }
     if ((can_write(client) && !flush(client)) || (can_write(backend) && !flush(backend))) {
         return;
     }
     if ((can_read(client) && !pump(client)) || (can_read(backend) && !pump(backend))) {
+        return;
+    }
+    /* Last, as it may have come together with the end that was read just now. */
+    if (!notice_reset(client) || !notice_reset(backend)) {
         return;
     }
     if (can_write(client) || can_write(backend) || can_read(client) || can_read(backend)) {
