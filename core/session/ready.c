@@ -11,6 +11,7 @@
  * When a socket is closed it leaves the set by itself, but not while a forked child still holds
  * it: then what is told of it may reach whoever has its memory by now. So a hint is only a hint:
  * reading and writing find out for themselves, and a reset of an ended side is looked at again. */
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -18,7 +19,6 @@
 #include "session/session.h"
 
 #define EVENTS_AT_ONCE 64
-#define BATCHES_PER_TURN 1
 
 static void give_turn(struct session *session) {
     switch (session->state) {
@@ -61,6 +61,7 @@ static void note(struct readiness *ready, uint32_t told) {
     ready->writable = ready->writable || hung_up || (told & EPOLLOUT) != 0;
     ready->end_arrived = ready->end_arrived || (told & EPOLLRDHUP) != 0;
     ready->failed = ready->failed || (told & EPOLLERR) != 0;
+    ready->urgent = ready->urgent || (told & EPOLLPRI) != 0;
     ready->short_is_empty = ready->short_is_empty && (told & (EPOLLPRI | EPOLLERR)) == 0;
 }
 
@@ -109,6 +110,15 @@ void ready_forget(struct side *side) {
         (void)epoll_ctl(side->session->plane->ready_io.fd, EPOLL_CTL_DEL, side->descriptor, NULL);
         side->ready.watched = false;
     }
+}
+
+/* Linux says EAGAIN, too, where a read begins at urgent data and a signal (a tick of the watchdog)
+ * is due; no edge tells then of the bytes behind. */
+bool ready_is_empty(struct side *side) {
+    struct pollfd look = {.fd = side->descriptor, .events = POLLIN};
+    side->ready.readable =
+        side->ready.urgent && poll(&look, 1, 0) == 1 && (look.revents & POLLIN) != 0;
+    return !side->ready.readable;
 }
 
 bool ready_open(struct data_plane *plane) {

@@ -280,9 +280,14 @@ static bool pump(struct side *from) {
     }
     for (int i = 0; i < READS_PER_TURN && can_read(from); i++) {
         ssize_t received = recv(from->descriptor, scratch, RELAY_SCRATCH_BYTES, 0);
+        if (received < 0 && errno == EAGAIN && ready_is_empty(from)) {
+            return true;
+        }
+        if (received < 0 && (errno == EAGAIN || errno == EINTR)) {
+            continue;
+        }
         if (received < 0) {
-            from->ready.readable = errno == EINTR;
-            return errno == EAGAIN || errno == EINTR ? true : reading_failed(from);
+            return reading_failed(from);
         }
         if (received == 0) {
             return ended(from);
@@ -327,13 +332,14 @@ static bool notice_reset(struct side *side) {
 
 void relay_on_ready(struct session *session) {
     struct side *client = &session->client, *backend = &session->backend;
-    if (!notice_reset(client) || !notice_reset(backend)) {
-        return;
-    }
     if ((can_write(client) && !flush(client)) || (can_write(backend) && !flush(backend))) {
         return;
     }
     if ((can_read(client) && !pump(client)) || (can_read(backend) && !pump(backend))) {
+        return;
+    }
+    /* Last, as it may have come together with the end that was read just now. */
+    if (!notice_reset(client) || !notice_reset(backend)) {
         return;
     }
     if (can_write(client) || can_write(backend) || can_read(client) || can_read(backend)) {

@@ -79,11 +79,10 @@ static bool read_ahead(struct session *session) {
     while (!routing->ended && peeked_bytes(session) < routing->wanted) {
         ssize_t received =
             recv(session->client.descriptor, scratch, routing->wanted - peeked_bytes(session), 0);
-        if (received < 0 && errno == EAGAIN) {
-            session->client.ready.readable = false;
+        if (received < 0 && errno == EAGAIN && ready_is_empty(&session->client)) {
             return true;
         }
-        if (received < 0 && errno != EINTR) {
+        if (received < 0 && errno != EAGAIN && errno != EINTR) {
             session_close(session, REASON_CLIENT_RESET);
             return false;
         }

@@ -66,6 +66,7 @@ struct readiness {
     bool writable;       /* it may take something */
     bool end_arrived;    /* nothing comes after what can be read now */
     bool failed;         /* it has an error */
+    bool urgent;         /* it had urgent data */
     bool short_is_empty; /* a read that got less than it asked for has left nothing behind */
 };
 
@@ -168,6 +169,8 @@ void ready_begin_turn(struct data_plane *plane);
 void ready_reset(struct side *side, int family);
 /* From now on the session gets its turn when the side's socket can do something. False: errno. */
 bool ready_watch(struct side *side) __attribute__((warn_unused_result));
+/* A read said EAGAIN. False: it is worth another one. */
+bool ready_is_empty(struct side *side);
 /* For a socket that is handed on. One that is closed needs nothing. */
 void ready_forget(struct side *side);
 /* The session can go on by itself: it gets its turn soon. */

@@ -3,7 +3,19 @@
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
 
+#include "base/clock.h"
 #include "relay_stage.h"
+
+static int disturbed = -1; /* the next recv() from it says EAGAIN */
+
+ssize_t recv(int descriptor, void *bytes, size_t length, int flags) {
+    if (descriptor == disturbed) {
+        disturbed = -1;
+        errno = EAGAIN;
+        return -1;
+    }
+    return recvfrom(descriptor, bytes, length, flags, NULL, NULL);
+}
 
 static int no_delay(int descriptor) {
     int value = -1;
@@ -45,6 +57,19 @@ START_TEST(bytes_behind_urgent_data_arrive) {
     turn();
     expect_stream(backend, "beforebehind"); /* the urgent byte is no part of the stream */
     expect_end(backend);
+}
+END_TEST
+
+/* As Linux says it there, when a signal is due. */
+START_TEST(a_read_that_a_signal_keeps_from_urgent_data_is_not_the_last) {
+    struct session *session = open_session_over(tcp_pair, 0, 0);
+    turn();
+    ck_assert_int_eq(send(client, "!", 1, MSG_OOB), 1);
+    ck_assert_int_eq(send(client, "behind", 6, 0), 6);
+    disturbed = session->client.descriptor;
+    turn();
+    ck_assert_int_eq(disturbed, -1);
+    expect_stream(backend, "behind");
 }
 END_TEST
 
@@ -142,6 +167,25 @@ START_TEST(a_reset_behind_the_end_is_noticed_at_once) {
 }
 END_TEST
 
+/* The reset is told of together with the end: nothing is left to be told when the end is read. */
+START_TEST(a_reset_that_comes_with_the_end_is_noticed) {
+    open_session_over(tcp_pair, 0, 0);
+    turn();
+    ck_assert_int_eq(send(client, "all", 3, 0), 3);
+    shutdown(client, SHUT_WR);
+    struct linger now = {.l_onoff = 1};
+    ck_assert_int_eq(setsockopt(client, SOL_SOCKET, SO_LINGER, &now, sizeof(now)), 0);
+    close(client);
+    client = -1;
+    turn();
+    uint64_t limit = clock_monotonic_ms() + 3000;
+    while (ended(REASON_CLIENT_RESET) == 0 && clock_monotonic_ms() < limit) {
+        ev_run(loop, EVRUN_NOWAIT);
+    }
+    ck_assert_uint_eq(ended(REASON_CLIENT_RESET), 1);
+}
+END_TEST
+
 /* A session that has had its share waits for the others, and goes on without any edge. */
 START_TEST(one_that_sends_much_leaves_turns_to_the_others) {
     static char much[3 << 20]; /* more than a pipe holds */
@@ -199,11 +243,13 @@ END_TEST
 
 static void add_tests(TCase *cases) {
     tcase_add_test(cases, bytes_behind_urgent_data_arrive);
+    tcase_add_test(cases, a_read_that_a_signal_keeps_from_urgent_data_is_not_the_last);
     tcase_add_test(cases, bytes_behind_a_passed_descriptor_arrive);
     tcase_add_test(cases, bytes_and_end_that_come_together_are_passed_on);
     tcase_add_test(cases, urgent_data_not_told_of_is_not_the_end);
     tcase_add_test(cases, an_end_waits_for_the_bytes_before_it);
     tcase_add_test(cases, a_reset_behind_the_end_is_noticed_at_once);
+    tcase_add_test(cases, a_reset_that_comes_with_the_end_is_noticed);
     tcase_add_test(cases, one_that_sends_much_leaves_turns_to_the_others);
     tcase_add_test(cases, only_a_second_send_needs_no_delay);
     tcase_add_test(cases, a_socket_that_is_handed_on_is_not_watched_any_more);
