@@ -12,12 +12,26 @@
 
 struct worker;
 
+/* What a worker tells of itself and its data plane. */
+struct worker_told {
+    uint32_t index;
+    uint32_t sessions; /* open now */
+    uint64_t heartbeat_age_ms;
+    uint64_t lua_memory_bytes; /* of its Lua states, lately */
+    uint64_t spliced_bytes;    /* written by splice */
+    uint64_t no_pipe;          /* moves of a stream copied, as there was no pipe to be had */
+    uint64_t splice_refused;   /* sessions for which the kernel would not splice */
+    uint64_t pipes;            /* open now */
+    uint64_t turn_max_ns, turn_cpu_max_ns; /* its longest turn of the last half to whole minute */
+    uint64_t long_turns;                   /* session/turn.h */
+};
+
 /* ---- for other threads ---- */
 void worker_post(struct worker *worker, struct mail *mail); /* deliver's owner = struct worker * */
 uint32_t worker_index(const struct worker *worker);
-uint64_t worker_heartbeat_ms(const struct worker *worker);     /* monotonic time of the last turn */
-uint32_t worker_session_count(const struct worker *worker);    /* open now */
-uint64_t worker_lua_memory_bytes(const struct worker *worker); /* of its Lua states, lately */
+uint64_t worker_heartbeat_ms(const struct worker *worker);  /* monotonic time of the last turn */
+uint32_t worker_session_count(const struct worker *worker); /* open now */
+void worker_tell(const struct worker *worker, struct worker_told *out);
 
 /* ---- for mail delivered on the worker ---- */
 /* One open session as `session list` shows it. */

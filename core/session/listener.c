@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "session/session.h"
+#include "session/bulk.h"
 
 #define ACCEPTS_PER_TURN 64
 #define PAUSE_SECONDS 0.1
@@ -51,6 +51,9 @@ static void pause_accepting(struct data_plane *plane) {
 
 static void out_of_descriptors(struct data_plane *plane, struct worker_listener *listener,
                                int socket) {
+    if (bulk_close(plane)) {
+        return; /* some are left now, and the newcomer is still there */
+    }
     log_limited(LOG_ERROR, "accept", "listener %s: out of descriptors, accepting pauses",
                 listener->config->name);
     if (plane->reserve_descriptor >= 0) {

@@ -175,7 +175,6 @@ static bool deliver(struct side *to, const char *bytes, size_t length) {
 
 /* The kernel does not splice to `to`: what is in its pipe is copied. False: session closed. */
 static bool unload(struct side *to) {
-    to->session->copies = true;
     if (!bulk_unload(to)) {
         session_close(to->session, REASON_OUT_OF_MEMORY);
         return false;
@@ -187,7 +186,7 @@ static bool unload(struct side *to) {
 static bool flush_pipe(struct side *to) {
     ssize_t sent = bulk_write(to);
     if (sent < 0) {
-        return bulk_is_refused(errno) ? unload(to) : sending_failed(to, errno);
+        return bulk_is_refused(to->session, errno) ? unload(to) : sending_failed(to, errno);
     }
     to->session->last_activity = to->session->plane->now;
     return true;
@@ -240,8 +239,7 @@ static bool pump_bulk(struct side *from, bool *copy) {
         if (errno == EAGAIN || errno == EINTR) {
             return true;
         }
-        session->copies = session->copies || bulk_is_refused(errno);
-        *copy = session->copies || errno == EMFILE || errno == ENOMEM;
+        *copy = bulk_is_refused(session, errno) || errno == EMFILE || errno == ENOMEM;
         return *copy || reading_failed(from);
     }
     if (moved == 0) {

@@ -76,6 +76,7 @@ static void end_turn(struct ev_loop *loop, struct ev_prepare *watcher, int event
         list_remove(node);
         slab_give(&plane->session_slab, container_of(node, struct session, node));
     }
+    turn_end(&plane->turns);
 }
 
 /* While this is watched for, the loop does not wait for anything else. */
@@ -88,7 +89,10 @@ static void keep_turning(struct ev_loop *loop, struct ev_idle *watcher, int even
 static void note_time(struct ev_loop *loop, struct ev_check *watcher, int events) {
     (void)loop;
     (void)events;
-    container_of(watcher, struct data_plane, begin_turn)->now = (double)clock_monotonic_us() / 1e6;
+    struct data_plane *plane = container_of(watcher, struct data_plane, begin_turn);
+    uint64_t now_ns = clock_monotonic_ns();
+    plane->now = (double)now_ns / 1e9;
+    turn_begin(&plane->turns, now_ns);
 }
 
 bool plane_open(struct data_plane *plane, struct ev_loop *loop, struct arena *arena,
@@ -118,6 +122,7 @@ bool plane_open(struct data_plane *plane, struct ev_loop *loop, struct arena *ar
     ev_set_priority(&plane->begin_turn, EV_MAXPRI);
     ev_check_start(loop, &plane->begin_turn);
     note_time(loop, &plane->begin_turn, 0);
+    plane->turns = (struct turns){0}; /* that was none */
     return true;
 }
 
@@ -139,7 +144,7 @@ void plane_close(struct data_plane *plane) {
     ev_check_stop(plane->loop, &plane->begin_turn);
     slab_destroy(&plane->session_slab);
     slab_destroy(&plane->dial_slab);
-    bulk_close(plane);
+    (void)bulk_close(plane);
     free(plane->scratch);
     if (plane->reserve_descriptor >= 0) {
         close(plane->reserve_descriptor);
@@ -293,6 +298,7 @@ void session_open(struct data_plane *plane, struct worker_listener *listener, in
     session->session_ms = listener->config->timeouts.session_ms;
     session->capped = listener->config->max_sessions != 0;
     session->logged = plan->snapshot->log_sessions;
+    session->copies = !plan->snapshot->splice;
     keep_client_address(session, peer);
     counter_add(&listener->row->sessions_total, 1);
     if (listener->route != NULL) {
