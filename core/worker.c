@@ -20,7 +20,8 @@
 #include "worker_control.h"
 
 #define HEARTBEAT_SECONDS 0.25
-#define BEATS_OF_TURNS 120u /* after so many the longest turn is looked for anew */
+#define LOOKED_AT_A_TURN 64u /* sessions that are listed: tenths of a millisecond */
+#define BEATS_OF_TURNS 120u  /* after so many the longest turn is looked for anew */
 
 struct worker {
     uint32_t index;
@@ -405,18 +406,24 @@ static void describe(const struct session *session, struct session_info *out) {
     out->bytes_out = session->backend.received_bytes;
 }
 
-uint32_t worker_list_sessions(struct worker *worker, struct session_info *out, uint32_t max,
-                              uint32_t *total) {
+uint32_t worker_list_most(const struct worker *worker) {
+    return (uint32_t)worker->plane.session_slab.total;
+}
+
+uint32_t worker_list_sessions(struct worker *worker, struct slab_walk *walk,
+                              struct session_info *out, uint32_t max, bool *ended) {
     uint32_t written = 0;
-    *total = worker_session_count(worker);
-    for (int state = 0; state < SESSION_CLOSED; state++) {
-        list_each(node, &worker->plane.sessions[state]) {
-            if (written == max) {
-                return written;
-            }
-            describe(container_of(node, struct session, node), &out[written++]);
+    for (uint32_t looked = 0; looked < LOOKED_AT_A_TURN && written < max; looked++) {
+        const struct session *session = slab_next(&worker->plane.session_slab, walk);
+        if (session == NULL) {
+            *ended = true;
+            return written;
+        }
+        if (session->plane != NULL && session->state != SESSION_CLOSED) {
+            describe(session, &out[written++]);
         }
     }
+    *ended = written == max;
     return written;
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/list.h"
 #include "base/mailbox.h"
+#include "base/slab.h"
 #include "session/plan.h"
 
 struct worker;
@@ -41,9 +42,12 @@ struct session_info {
         backend[ALACRITY_NAME_BYTES], state[16];
     uint64_t age_ms, idle_ms, bytes_in, bytes_out;
 };
-/* Copies up to `max` sessions; returns how many were written; *total = how many there are. */
-uint32_t worker_list_sessions(struct worker *worker, struct session_info *out, uint32_t max,
-                              uint32_t *total);
+/* Some sessions more, up to `max`; to be called in one turn after the other, from a zeroed walk on,
+ * so that a long list holds nobody up. Those that begin or end meanwhile may be there or not.
+ * *ended: that were all. Returns how many were written. */
+uint32_t worker_list_most(const struct worker *worker); /* how many a walk that begins may find */
+uint32_t worker_list_sessions(struct worker *worker, struct slab_walk *walk,
+                              struct session_info *out, uint32_t max, bool *ended);
 /* Ends the session with that id, reason "killed". False: no such session. */
 bool worker_kill_session(struct worker *worker, uint64_t id);
 

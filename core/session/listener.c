@@ -15,6 +15,7 @@
 #include "session/bulk.h"
 
 #define ACCEPTS_PER_TURN 64
+#define ACCEPT_UNTIL_NS 250000u /* of a turn: each may ask a policy, and the open ones wait */
 #define PAUSE_SECONDS 0.1
 
 struct listener {
@@ -69,10 +70,10 @@ static void out_of_descriptors(struct data_plane *plane, struct worker_listener 
     pause_accepting(plane);
 }
 
-/* Accepts up to `most` connections. */
+/* Accepts up to `most` connections; fewer, but at least one, when the turn has lasted `most_ns`. */
 static void accept_batch(struct data_plane *plane, struct worker_listener *listener, int socket,
-                         int most) {
-    for (int i = 0; i < most; i++) {
+                         int most, uint64_t most_ns) {
+    for (int i = 0; i < most && (i == 0 || turn_age_ns(&plane->turns) < most_ns); i++) {
         struct address peer;
         peer.length = sizeof(peer.local);
         peer.any.sa_family = AF_UNIX;
@@ -119,7 +120,7 @@ static void listener_on_accept(struct ev_loop *loop, struct ev_io *io, int event
         pause_accepting(listener->plane);
         return;
     }
-    accept_batch(listener->plane, listener->config, io->fd, ACCEPTS_PER_TURN);
+    accept_batch(listener->plane, listener->config, io->fd, ACCEPTS_PER_TURN, ACCEPT_UNTIL_NS);
 }
 
 void listener_open_all(struct data_plane *plane) {
@@ -178,7 +179,7 @@ void listener_accept_leftovers(struct data_plane *plane, const struct worker_pla
         if (!plan_has_socket(next, listener->io.fd)) {
             /* Linux lets one more wait than the backlog says. */
             accept_batch(plane, listener->config, listener->io.fd,
-                         (int)listener->config->config->backlog + 1);
+                         (int)listener->config->config->backlog + 1, UINT64_MAX);
         }
     }
 }

@@ -148,7 +148,8 @@ def test_no_pipe_to_be_had(how, shim, echo):
         assert wrong == [False] * 4
         exact(balancer, 4, len(DATA))
         sums = told(balancer)
-        assert sums["no_pipe_total"] > 0 and sums["splice_refused_total"] == 0
+        assert sums["splice_refused_total"] == 0
+        assert sums["no_pipe_total"] > 0 or how == "pipe 1 23"  # one may do for all
         assert (sums["spliced_bytes_total"] > 0) == (how == "pipe 1 23")
         eventually(lambda: balancer.fds() <= before, "all descriptors are back")
 
@@ -194,8 +195,10 @@ def test_two_hundred_streams():
         eventually(lambda: balancer.fds() <= before, "all descriptors are back")
 
 
-def test_descriptors_are_for_sessions_first():
-    """Pipes at rest hold those a newcomer needs: they are given back at once."""
+@pytest.mark.parametrize("spare", [24, 25])
+def test_descriptors_are_for_sessions_first(spare):
+    """Pipes at rest hold those a newcomer needs, to be accepted or for its backend: they are given
+    back at once."""
     def serve(connection, _server):
         first = connection.recv(1)
         if first == b"b":
@@ -208,7 +211,7 @@ def test_descriptors_are_for_sessions_first():
     config = {**web_over([server], port), "workers": 1}
     with Alacrity(config) as probe:
         at_rest = settled(probe.fds)
-    with Alacrity(config, descriptors=at_rest + 24) as balancer:
+    with Alacrity(config, descriptors=at_rest + spare) as balancer:
         for _ in range(20):
             bulk = [dial(port) for _ in range(4)]  # 8 for them, up to 8 for their pipes
             for client in bulk:
