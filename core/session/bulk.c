@@ -17,6 +17,9 @@
 #include "base/log.h"
 
 #define PIPE_BYTES (1 << 20)
+/* At once: a few streams more do not make a turn long. Fewer would cost CPU, more saves none. Pages
+ * that are not full take their room, too, so a pipe has more. */
+#define MOVE_BYTES (1 << 18)
 #define PIPE_LEAST_BYTES (1 << 16)
 #define WAIT_SECONDS 1.0 /* until a pipe is tried to be had again */
 
@@ -107,7 +110,7 @@ ssize_t bulk_read(struct side *from) {
         errno = EMFILE;
         return -1;
     }
-    ssize_t moved = splice(from->io.fd, NULL, to->pipe->write_end, NULL, PIPE_BYTES,
+    ssize_t moved = splice(from->io.fd, NULL, to->pipe->write_end, NULL, MOVE_BYTES,
                            SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     if (moved > 0) {
         to->piped = (uint32_t)moved;

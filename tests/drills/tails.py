@@ -3,7 +3,9 @@ steady load far below saturation (short connections, and 16 that stay and ask an
 counted from when a request should have started. Each disturbance takes turns with quiet, so that the
 machine's own noise shows. Beside it what the balancer tells of itself: the longest turn of the
 worker's loop by the wall and in CPU time, long turns, and how long the worker was ready to run while
-the machine ran something else. `python3 tests/drills/tails.py [NAME...]`."""
+the machine ran something else. Where it may, it gives the balancer, the probe and its backend
+real-time priority, so that what else the machine does disturbs them less.
+`python3 tests/drills/tails.py [NAME...]`."""
 import array
 import contextlib
 import http.client
@@ -50,6 +52,13 @@ return { api = 1, kind = "policy", name = "other", new = function() return {
 """
 
 
+def hurry(pid, priority):
+    """Ahead of everything without such a priority, with all its threads."""
+    with contextlib.suppress(PermissionError):
+        for task in os.listdir(f"/proc/{pid}/task"):
+            os.sched_setscheduler(int(task), os.SCHED_RR, os.sched_param(priority))
+
+
 class Stage:
     """The balancer over two responders: one for the probe alone, one for what disturbs."""
 
@@ -60,11 +69,11 @@ class Stage:
         responders = (start_responder(folder, [self.ports["backend"]]),
                       start_responder(folder, [self.ports["second"]]))
         self.to_end = list(responders)
-        with contextlib.suppress(PermissionError):  # then the probe is disturbed as well, and tells
-            os.sched_setscheduler(responders[0].pid, os.SCHED_FIFO, os.sched_param(10))
+        hurry(responders[0].pid, 10)
         self.balancer = Alacrity(self.config(), scripts={
             "loops.lua": LOOPS, "greedy.lua": GREEDY, "other.lua": OTHER})
         self.balancer.__enter__()
+        hurry(self.balancer.pid, 5)
         self.worker = next(task for task in pathlib.Path(f"/proc/{self.balancer.pid}/task").iterdir()
                            if (task / "comm").read_text(encoding="ascii") == "worker 0\n")
 
@@ -90,12 +99,10 @@ class Stage:
                                  str(count), str(at_once)], stdout=subprocess.DEVNULL, **options)
 
     def probe(self):
-        def first():
-            with contextlib.suppress(PermissionError):
-                os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))
         done = subprocess.run([self.folder / "tails_probe", str(self.ports["app"]), str(SECONDS),
                                str(STAYING), str(STAYING_RATE), str(SHORT_RATE)],
-                              stdout=subprocess.PIPE, check=True, preexec_fn=first)
+                              stdout=subprocess.PIPE, check=True,
+                              preexec_fn=lambda: hurry(os.getpid(), 10))
         samples = array.array("d", done.stdout)
         return samples[1::2]
 
@@ -220,16 +227,17 @@ def swaps(stage):
 
 @contextlib.contextmanager
 def streams(stage, mode):
-    running = []
+    running, ended = [], threading.Event()
 
     def run():
+        if ended.is_set():
+            return
         running.append(stage.loadgen("other", mode, 4 << 30, 4, stderr=subprocess.DEVNULL))
         running[-1].wait()
     with repeated(run):
         eventually(lambda: running)
         yield
-        stop = threading.Timer(0, lambda: None)
-        stop.start()
+        ended.set()
         running[-1].kill()
 
 
