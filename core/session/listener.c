@@ -11,11 +11,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "session/bulk.h"
 
 #define ACCEPTS_PER_TURN 64
-#define ACCEPT_UNTIL_NS 250000u /* of a turn: each may ask a policy, and the open ones wait */
+#define ACCEPT_MOST_NS 250000u /* a turn: each may ask a policy, and the open ones wait */
 #define PAUSE_SECONDS 0.1
 
 struct listener {
@@ -70,10 +71,11 @@ static void out_of_descriptors(struct data_plane *plane, struct worker_listener 
     pause_accepting(plane);
 }
 
-/* Accepts up to `most` connections; fewer, but at least one, when the turn has lasted `most_ns`. */
+/* Accepts up to `most` connections; fewer, but at least one, when that has taken `most_ns`. */
 static void accept_batch(struct data_plane *plane, struct worker_listener *listener, int socket,
                          int most, uint64_t most_ns) {
-    for (int i = 0; i < most && (i == 0 || turn_age_ns(&plane->turns) < most_ns); i++) {
+    uint64_t began_ns = clock_monotonic_ns();
+    for (int i = 0; i < most && (i == 0 || clock_monotonic_ns() - began_ns < most_ns); i++) {
         struct address peer;
         peer.length = sizeof(peer.local);
         peer.any.sa_family = AF_UNIX;
@@ -120,7 +122,7 @@ static void listener_on_accept(struct ev_loop *loop, struct ev_io *io, int event
         pause_accepting(listener->plane);
         return;
     }
-    accept_batch(listener->plane, listener->config, io->fd, ACCEPTS_PER_TURN, ACCEPT_UNTIL_NS);
+    accept_batch(listener->plane, listener->config, io->fd, ACCEPTS_PER_TURN, ACCEPT_MOST_NS);
 }
 
 void listener_open_all(struct data_plane *plane) {

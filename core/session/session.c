@@ -72,7 +72,7 @@ static void end_turn(struct ev_loop *loop, struct ev_prepare *watcher, int event
     (void)events;
     struct data_plane *plane = container_of(watcher, struct data_plane, end_of_turn);
     route_settle(plane);
-    if (list_is_empty(&plane->sessions[SESSION_ROUTED]) && list_is_empty(&plane->runnable)) {
+    if (list_is_empty(&plane->sessions[SESSION_ROUTED]) && !ready_has_more(plane)) {
         ev_idle_stop(plane->loop, &plane->more_to_do);
     } else {
         ev_idle_start(plane->loop, &plane->more_to_do);

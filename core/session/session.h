@@ -51,7 +51,8 @@ struct data_plane {
     int reserve_descriptor; /* given up to close a newcomer politely when descriptors run out */
     struct list sessions[SESSION_STATE_COUNT]; /* a state is the list a session is on */
     struct ev_io ready_io;         /* the epoll set of the sessions' sockets (ready.c) */
-    struct list runnable;          /* sessions that can go on */
+    struct list runnable;          /* sessions that can go on ... */
+    struct list streaming;         /* ... and those of them that send a lot */
     struct ev_idle more_to_do;     /* active while some wait for the next turn */
     struct ev_prepare end_of_turn; /* dials the routed, frees the closed ones */
     struct slab session_slab, dial_slab;
@@ -114,7 +115,7 @@ struct dial {
 struct session {
     struct side client, backend;
     struct list node;       /* in data_plane.sessions[state] */
-    struct list ready_node; /* in data_plane.runnable, or nowhere */
+    struct list ready_node; /* in data_plane.runnable or streaming, or nowhere */
     struct ev_timer timer;  /* earliest deadline; re-armed lazily when it fires */
     struct data_plane *plane;
     struct worker_plan *plan; /* until connected, then NULL */
@@ -185,6 +186,7 @@ bool ready_watch(struct side *side) __attribute__((warn_unused_result));
 void ready_forget(struct side *side);
 /* The session can go on by itself: it gets its turn soon. */
 void ready_later(struct session *session);
+bool ready_has_more(const struct data_plane *plane); /* for the next turn */
 
 /* route.c */
 void route_on_ready(struct session *session); /* the client's socket can do something */
