@@ -3,7 +3,9 @@ that take their time, long lists."""
 import contextlib
 import json
 import os
+import pathlib
 import re
+import resource
 import signal
 import subprocess
 import threading
@@ -239,3 +241,12 @@ def test_a_long_list_of_sessions():
         thread.join(LIMIT)
         for client in staying:
             client.close()
+
+
+def test_the_table_of_descriptors_does_not_grow_while_it_serves():
+    """Each growth would have every worker stand for some 10 ms."""
+    server, port = Server(serve_name, "a"), free_port()
+    with Alacrity(web_over([server], port)) as balancer:
+        most = resource.prlimit(balancer.pid, resource.RLIMIT_NOFILE)[0]
+        status = pathlib.Path(f"/proc/{balancer.pid}/status").read_text(encoding="ascii")
+        assert int(re.search(r"FDSize:\s*(\d+)", status).group(1)) >= min(most, 65536)
