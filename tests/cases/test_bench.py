@@ -35,7 +35,7 @@ def test_quick_run_measures_everything(folder):
     assert done.returncode == 0, done.stdout + done.stderr
     results = json.loads((folder / "b.json").read_text(encoding="utf-8"))["results"]
     wanted = {f"{mode}.{what}" for mode in ("short", "pingpong", "down", "up")
-              for what in ("cpu", "involved", "machine")}
+              for what in ("cpu", "involved", "added", "machine")}
     wanted |= {"short.rate", "idle", *(f"latency.{what}" for what in ("p50", "p99", "p999", "added"))}
     assert set(results) - {"calls"} == wanted  # strace is not everywhere, and not always allowed
     for key in ("short.cpu", "pingpong.cpu", "down.cpu", "up.cpu", "short.rate", "latency.p50"):
