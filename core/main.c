@@ -1,5 +1,6 @@
 /* Main: the command line, and what must stand before any thread starts. */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <pthread.h>
 #include <signal.h>
@@ -27,13 +28,30 @@ static int usage_error(const char *what, const char *word) {
     return EXIT_USAGE;
 }
 
+#define DESCRIPTORS_AT_ONCE 65536u /* half a MiB in the kernel */
+
+/* The kernel's table of descriptors doubles when it is full. With several threads that waits until
+ * every CPU has let go of the old one: 10 ms and more in which a worker stands. So it is made large
+ * while there is one thread. */
+static void enlarge_descriptor_table(rlim_t limit) {
+    rlim_t most = limit < DESCRIPTORS_AT_ONCE ? limit : DESCRIPTORS_AT_ONCE;
+    int highest = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, (int)most - 1);
+    if (highest >= 0) { /* else it grows as it must */
+        close(highest);
+    }
+}
+
 /* Every session needs two descriptors: take what the hard limit allows. */
 static void raise_descriptor_limit(void) {
     struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+        return;
+    }
+    if (limit.rlim_cur < limit.rlim_max) {
         limit.rlim_cur = limit.rlim_max;
         (void)setrlimit(RLIMIT_NOFILE, &limit); /* the old limit serves, with fewer sessions */
     }
+    enlarge_descriptor_table(limit.rlim_cur);
 }
 
 static bool prove_scripting(void) {

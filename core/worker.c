@@ -16,10 +16,12 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "pool/metrics.h"
-#include "session/session.h"
+#include "session/bulk.h"
 #include "worker_control.h"
 
 #define HEARTBEAT_SECONDS 0.25
+#define LOOKED_AT_A_TURN 64u /* sessions that are listed: tenths of a millisecond */
+#define BEATS_OF_TURNS 120u  /* after so many the longest turn is looked for anew */
 
 struct worker {
     uint32_t index;
@@ -28,6 +30,7 @@ struct worker {
     struct mailbox mailbox;
     struct data_plane plane;
     struct ev_timer heartbeat;
+    uint32_t beats;
     _Atomic uint64_t heartbeat_ms;     /* writer: the worker */
     _Atomic uint64_t lua_memory_bytes; /* writer: the worker */
     struct worker_events events;       /* where to report, fixed at start */
@@ -51,8 +54,24 @@ uint32_t worker_session_count(const struct worker *worker) {
     return plane_session_count(worker->index);
 }
 
-uint64_t worker_lua_memory_bytes(const struct worker *worker) {
-    return atomic_load_explicit(&worker->lua_memory_bytes, memory_order_relaxed);
+void worker_tell(const struct worker *worker, struct worker_told *out) {
+    const struct bulk_counters *bulk = &worker->plane.bulk;
+    const struct turn_counters *turns = &worker->plane.turns.counters;
+    uint64_t beat_ms = worker_heartbeat_ms(worker), now_ms = clock_monotonic_ms();
+    *out = (struct worker_told){
+        .index = worker->index,
+        .sessions = worker_session_count(worker),
+        /* It may have beaten since we read the clock. */
+        .heartbeat_age_ms = now_ms > beat_ms ? now_ms - beat_ms : 0,
+        .lua_memory_bytes = atomic_load_explicit(&worker->lua_memory_bytes, memory_order_relaxed),
+        .spliced_bytes = counter_get(&bulk->spliced_bytes),
+        .no_pipe = counter_get(&bulk->no_pipe),
+        .splice_refused = counter_get(&bulk->refused),
+        .pipes = counter_get(&bulk->pipes),
+        .turn_max_ns = counter_get(&turns->longest_ns),
+        .turn_cpu_max_ns = counter_get(&turns->longest_cpu_ns),
+        .long_turns = counter_get(&turns->long_turns),
+    };
 }
 
 /* What only this thread can see of its Lua states, put where others can. */
@@ -82,6 +101,10 @@ static void beat(struct ev_loop *loop, struct ev_timer *timer, int events) {
     struct worker *worker = container_of(timer, struct worker, heartbeat);
     atomic_store_explicit(&worker->heartbeat_ms, clock_monotonic_ms(), memory_order_relaxed);
     show_memory(worker);
+    bulk_rest(&worker->plane);
+    if (++worker->beats % BEATS_OF_TURNS == 0) {
+        turn_forget(&worker->plane.turns);
+    }
 }
 
 /* ---- what happens on the worker, told to others ---- */
@@ -383,18 +406,24 @@ static void describe(const struct session *session, struct session_info *out) {
     out->bytes_out = session->backend.received_bytes;
 }
 
-uint32_t worker_list_sessions(struct worker *worker, struct session_info *out, uint32_t max,
-                              uint32_t *total) {
+uint32_t worker_list_most(const struct worker *worker) {
+    return (uint32_t)worker->plane.session_slab.total;
+}
+
+uint32_t worker_list_sessions(struct worker *worker, struct slab_walk *walk,
+                              struct session_info *out, uint32_t max, bool *ended) {
     uint32_t written = 0;
-    *total = worker_session_count(worker);
-    for (int state = 0; state < SESSION_CLOSED; state++) {
-        list_each(node, &worker->plane.sessions[state]) {
-            if (written == max) {
-                return written;
-            }
-            describe(container_of(node, struct session, node), &out[written++]);
+    for (uint32_t looked = 0; looked < LOOKED_AT_A_TURN && written < max; looked++) {
+        const struct session *session = slab_next(&worker->plane.session_slab, walk);
+        if (session == NULL) {
+            *ended = true;
+            return written;
+        }
+        if (session->plane != NULL && session->state != SESSION_CLOSED) {
+            describe(session, &out[written++]);
         }
     }
+    *ended = written == max;
     return written;
 }
 

@@ -8,6 +8,7 @@
 
 #include "control/control.h"
 #include "control/scripts.h"
+#include "worker.h"
 
 static struct control *bound;
 static pthread_t bound_thread;
@@ -220,12 +221,19 @@ static void push_listener(lua_State *lua, const struct facts *facts,
     lua_setfield(lua, -2, "ended");
 }
 
-static void push_worker(lua_State *lua, const struct facts_worker *worker) {
-    lua_createtable(lua, 0, 4);
+static void push_worker(lua_State *lua, const struct worker_told *worker) {
+    lua_createtable(lua, 0, 11);
     set_count(lua, "index", worker->index);
     set_count(lua, "sessions", worker->sessions);
     set_count(lua, "lua_memory_bytes", worker->lua_memory_bytes);
     set_count(lua, "heartbeat_age_ms", worker->heartbeat_age_ms);
+    set_number(lua, "turn_max_ms", (double)worker->turn_max_ns / 1e6);
+    set_number(lua, "turn_cpu_max_ms", (double)worker->turn_cpu_max_ns / 1e6);
+    set_count(lua, "long_turns_total", worker->long_turns);
+    set_count(lua, "spliced_bytes_total", worker->spliced_bytes);
+    set_count(lua, "pipes", worker->pipes);
+    set_count(lua, "no_pipe_total", worker->no_pipe);
+    set_count(lua, "splice_refused_total", worker->splice_refused);
 }
 
 static void push_script(lua_State *lua, const struct facts *facts, uint32_t index) {

@@ -7,10 +7,14 @@
 #include <stdint.h>
 #include <time.h>
 
-static inline uint64_t clock_monotonic_us(void) {
+static inline uint64_t clock_monotonic_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static inline uint64_t clock_monotonic_us(void) {
+    return clock_monotonic_ns() / 1000u;
 }
 
 static inline uint64_t clock_monotonic_ms(void) {

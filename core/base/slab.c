@@ -22,6 +22,7 @@ static bool add_block(struct slab *slab) {
     if (block == NULL) {
         return false;
     }
+    memset(block, 0, bytes);
     *(void **)(void *)block = slab->blocks;
     slab->blocks = block;
     for (size_t i = slab->objects_per_block; i > 0; i--) {
@@ -48,6 +49,23 @@ void slab_give(struct slab *slab, void *object) {
     *(void **)object = slab->free_objects;
     slab->free_objects = object;
     slab->used--;
+}
+
+void *slab_next(const struct slab *slab, struct slab_walk *walk) {
+    if (slab->blocks == NULL) {
+        return NULL;
+    }
+    if (walk->block == NULL) {
+        *walk = (struct slab_walk){.block = slab->blocks};
+    }
+    if (walk->at == slab->objects_per_block) {
+        void *older = *(void **)walk->block;
+        if (older == NULL) {
+            return NULL;
+        }
+        *walk = (struct slab_walk){.block = older};
+    }
+    return (char *)walk->block + OBJECT_ALIGNMENT + walk->at++ * slab->object_bytes;
 }
 
 void slab_destroy(struct slab *slab) {

@@ -577,6 +577,13 @@ static const struct key root_keys[] = {
      .shape = &lua_shape,
      .example = "{memory: 64MiB}",
      .summary = "Bounds of scripts."},
+    {.name = "splice",
+     .type = KEY_BOOLEAN,
+     .offset = offsetof(struct snapshot, splice),
+     .initial = "true",
+     .example = "off",
+     .summary = "Whether streams of many bytes stay in the kernel on their way from one connection "
+                "to the other, which takes much less CPU. Off: they are copied, as all else."},
     {.name = "zone",
      .type = KEY_WORD,
      .offset = offsetof(struct snapshot, zone),

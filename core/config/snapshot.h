@@ -105,6 +105,7 @@ struct snapshot {
     bool admin_socket_explicit; /* written by the user: failing to bind it is an error */
     struct log_settings log;
     bool log_sessions;
+    bool splice;
     struct {
         bool jit;
         uint32_t pick_budget_ms, budget_ms;

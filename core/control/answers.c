@@ -12,6 +12,7 @@
 #include "control/health_words.h"
 #include "control/report.h"
 #include "control/script_answers.h"
+#include "worker.h"
 
 #define WEIGHT_MAX 1000000u /* as in the schema */
 #define SUGGEST_AMONG 1000u /* among more names a near one is not searched: it would take long */
@@ -83,13 +84,28 @@ static void report_workers(struct report *report, const struct facts *facts) {
         {"sessions", "sessions", REPORT_PLAIN},
         {"heartbeat_age_ms", "heartbeat", REPORT_MILLISECONDS},
         {"lua_memory_bytes", "lua memory", REPORT_BYTES},
+        {"turn_max_ms", "longest turn ms", REPORT_PLAIN},
+        {"turn_cpu_max_ms", "of it CPU", REPORT_PLAIN},
+        {"long_turns_total", "turns over 1 ms", REPORT_PLAIN},
+        {"spliced_bytes_total", "spliced", REPORT_BYTES},
+        {"pipes", "pipes", REPORT_PLAIN},
+        {"no_pipe_total", "moves without pipe", REPORT_PLAIN},
+        {"splice_refused_total", "splice refused", REPORT_PLAIN},
     };
     report_table(report, "workers", REPORT_COLUMNS(columns));
     for (uint32_t i = 0; i < facts->worker_count; i++) {
-        report_number(report, facts->workers[i].index);
-        report_number(report, facts->workers[i].sessions);
-        report_number(report, facts->workers[i].heartbeat_age_ms);
-        report_number(report, facts->workers[i].lua_memory_bytes);
+        const struct worker_told *worker = &facts->workers[i];
+        report_number(report, worker->index);
+        report_number(report, worker->sessions);
+        report_number(report, worker->heartbeat_age_ms);
+        report_number(report, worker->lua_memory_bytes);
+        report_real(report, (double)worker->turn_max_ns / 1e6);
+        report_real(report, (double)worker->turn_cpu_max_ns / 1e6);
+        report_number(report, worker->long_turns);
+        report_number(report, worker->spliced_bytes);
+        report_number(report, worker->pipes);
+        report_number(report, worker->no_pipe);
+        report_number(report, worker->splice_refused);
     }
 }
 

@@ -135,12 +135,6 @@ struct facts_listener {
     struct listener_row sum;
     uint64_t active;
 };
-struct facts_worker {
-    uint32_t index;
-    uint32_t sessions; /* open now */
-    uint64_t heartbeat_age_ms;
-    uint64_t lua_memory_bytes;
-};
 struct facts_dictionary {
     const char *name;
     uint32_t entries;
@@ -152,7 +146,7 @@ struct facts {
     uint32_t pool_count, listener_count, worker_count, script_count;
     struct facts_pool *pools;
     struct facts_listener *listeners;
-    struct facts_worker *workers;
+    struct worker_told *workers;
     /* [0, pool_count): the policy of pools[i], told from its pool's counters (no last error:
      * workers own the instances); then in the same way the routes of listeners, each with its
      * listener's name; then the checks and services control runs itself. */

@@ -158,15 +158,8 @@ static bool collect_workers(const struct control *control, struct facts *facts) 
         return false;
     }
     facts->worker_count = control->worker_count;
-    uint64_t now_ms = clock_monotonic_ms();
     for (uint32_t i = 0; i < control->worker_count; i++) {
-        const struct worker *worker = control->workers[i];
-        struct facts_worker *out = &facts->workers[i];
-        uint64_t heartbeat_ms = worker_heartbeat_ms(worker);
-        out->index = worker_index(worker);
-        out->sessions = worker_session_count(worker);
-        out->lua_memory_bytes = worker_lua_memory_bytes(worker);
-        out->heartbeat_age_ms = now_ms > heartbeat_ms ? now_ms - heartbeat_ms : 0;
+        worker_tell(control->workers[i], &facts->workers[i]);
     }
     return true;
 }

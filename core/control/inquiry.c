@@ -14,6 +14,22 @@ static void inquiry_free(struct inquiry *inquiry) {
     free(inquiry);
 }
 
+/* By age. */
+static int by_id(const void *a, const void *b) {
+    uint64_t first = ((const struct session_info *)a)->id;
+    uint64_t second = ((const struct session_info *)b)->id;
+    return (first > second) - (first < second);
+}
+
+static void sort_sessions(struct inquiry *inquiry) {
+    for (uint32_t i = 0; i < inquiry->mail_count; i++) {
+        if (inquiry->mails[i].count > 1) {
+            qsort(inquiry->mails[i].sessions, inquiry->mails[i].count, sizeof(struct session_info),
+                  by_id);
+        }
+    }
+}
+
 /* Control: the last mail ends the inquiry. */
 static void on_control(struct mail *mail, void *owner) {
     (void)owner;
@@ -22,26 +38,36 @@ static void on_control(struct mail *mail, void *owner) {
         return;
     }
     if (inquiry->done != NULL) {
+        sort_sessions(inquiry);
         inquiry->done(inquiry->argument, inquiry);
     }
     inquiry_free(inquiry);
 }
 
-static void list_sessions(struct worker *worker, struct inquiry_mail *mail) {
-    uint32_t room = worker_session_count(worker);
-    room = room < INQUIRY_SESSIONS_MAX ? room : INQUIRY_SESSIONS_MAX;
-    mail->sessions = calloc(room + 1u, sizeof(*mail->sessions));
+/* On the worker, in one turn after the other. True: the list is complete. */
+static bool list_sessions(struct worker *worker, struct inquiry_mail *mail) {
+    mail->total = worker_session_count(worker);
     if (mail->sessions == NULL) {
-        mail->failed = true;
-        return;
+        uint32_t most = worker_list_most(worker);
+        mail->room = most < INQUIRY_SESSIONS_MAX ? most : INQUIRY_SESSIONS_MAX;
+        mail->sessions = calloc(mail->room + 1u, sizeof(*mail->sessions));
+        mail->failed = mail->sessions == NULL;
     }
-    mail->count = worker_list_sessions(worker, mail->sessions, room, &mail->total);
+    bool ended = mail->failed;
+    if (!ended) {
+        mail->count += worker_list_sessions(worker, &mail->walk, mail->sessions + mail->count,
+                                            mail->room - mail->count, &ended);
+    }
+    return ended;
 }
 
 static void on_worker(struct mail *mail, void *owner) {
     struct inquiry_mail *part = container_of(mail, struct inquiry_mail, mail);
     if (part->inquiry->session == 0) {
-        list_sessions(owner, part);
+        if (!list_sessions(owner, part)) {
+            worker_post(owner, mail);
+            return;
+        }
     } else {
         part->killed = worker_kill_session(owner, part->inquiry->session);
     }

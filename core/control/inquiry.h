@@ -19,8 +19,9 @@ typedef void inquiry_done(void *argument, const struct inquiry *inquiry);
 struct inquiry_mail {
     struct mail mail;
     struct inquiry *inquiry;
-    struct session_info *sessions; /* list: `count` of them */
-    uint32_t count, total;         /* listed / open */
+    struct session_info *sessions; /* list: `count` of them, there is room for `room` */
+    uint32_t count, room, total;   /* total: open */
+    struct slab_walk walk;         /* the worker's */
     bool failed;                   /* out of memory on the worker */
     bool killed;
 };

@@ -3,8 +3,9 @@
  *
  * A side holds a pipe only while bytes are in it: it is taken for one move, and given back when all
  * went out at once, so that an idle session owns none and a few serve many. A worker has at most
- * BULK_PIPES of them; who gets none copies. Where the kernel will not splice, a session copies from
- * then on. */
+ * BULK_PIPES of them; who gets none copies. Those that rest are closed one after the other, or at
+ * once when descriptors run out. Where the kernel will not splice, a session copies from then on.
+ */
 #include "session/bulk.h"
 
 #include <errno.h>
@@ -16,6 +17,18 @@
 #include "base/log.h"
 
 #define PIPE_BYTES (1 << 20)
+/* At once: a few streams more do not make a turn long. Fewer would cost CPU, more saves none. Pages
+ * that are not full take their room, too, so a pipe has more. */
+#define MOVE_BYTES (1 << 18)
+#define PIPE_LEAST_BYTES (1 << 16)
+#define WAIT_SECONDS 1.0 /* until a pipe is tried to be had again */
+
+/* The bytes the pipe has room for. What /proc/sys/fs/pipe-* do not allow is refused, and beyond
+ * that a new pipe is tiny; it shows in how few bytes one takes. */
+static int enlarge(int pipe) {
+    int bytes = fcntl(pipe, F_SETPIPE_SZ, PIPE_BYTES);
+    return bytes >= 0 ? bytes : fcntl(pipe, F_GETPIPE_SZ);
+}
 
 static struct bulk_pipe *pipe_new(void) {
     struct bulk_pipe *made = malloc(sizeof(*made));
@@ -24,31 +37,61 @@ static struct bulk_pipe *pipe_new(void) {
         free(made); /* out of memory or descriptors: copying needs neither */
         return NULL;
     }
+    if (enlarge(ends[1]) < PIPE_LEAST_BYTES) { /* copying takes fewer calls */
+        close(ends[0]);
+        close(ends[1]);
+        free(made);
+        return NULL;
+    }
     made->read_end = ends[0];
     made->write_end = ends[1];
-    /* Refused beyond what /proc/sys/fs/pipe-* allow: then it is a small one, and slower. */
-    (void)fcntl(made->write_end, F_SETPIPE_SZ, PIPE_BYTES);
     return made;
+}
+
+static void note_pipes(struct data_plane *plane, int32_t change) {
+    plane->pipe_count += (uint32_t)change;
+    counter_set(&plane->bulk.pipes, plane->pipe_count);
 }
 
 static void pipe_close(struct data_plane *plane, struct bulk_pipe *pipe) {
     close(pipe->read_end);
     close(pipe->write_end);
     free(pipe);
-    plane->pipe_count--;
+    note_pipes(plane, -1);
+}
+
+static struct bulk_pipe *take_free(struct data_plane *plane) {
+    struct bulk_pipe *pipe = plane->free_pipes;
+    if (pipe != NULL) {
+        plane->free_pipes = pipe->next;
+        plane->free_pipe_count--;
+        if (plane->pipes_spare > plane->free_pipe_count) {
+            plane->pipes_spare = plane->free_pipe_count;
+        }
+    }
+    return pipe;
+}
+
+/* NULL: there is none to be had now. */
+static struct bulk_pipe *make_pipe(struct data_plane *plane) {
+    if (plane->pipe_count >= BULK_PIPES || plane->now < plane->pipes_wait_until) {
+        return NULL;
+    }
+    struct bulk_pipe *pipe = pipe_new();
+    if (pipe == NULL) {
+        plane->pipes_wait_until = plane->now + WAIT_SECONDS;
+    } else {
+        note_pipes(plane, 1);
+    }
+    return pipe;
 }
 
 static bool take_pipe(struct side *to) {
     struct data_plane *plane = to->session->plane;
-    struct bulk_pipe *pipe = plane->free_pipes;
-    if (pipe != NULL) {
-        plane->free_pipes = pipe->next;
-    } else if (plane->pipe_count < BULK_PIPES && (pipe = pipe_new()) != NULL) {
-        plane->pipe_count++;
-    }
-    to->pipe = pipe;
+    struct bulk_pipe *pipe = take_free(plane);
+    to->pipe = pipe != NULL ? pipe : make_pipe(plane);
     to->piped = 0;
-    return pipe != NULL;
+    return to->pipe != NULL;
 }
 
 static void give_pipe(struct side *to) {
@@ -57,15 +100,17 @@ static void give_pipe(struct side *to) {
     to->pipe = NULL;
     pipe->next = plane->free_pipes;
     plane->free_pipes = pipe;
+    plane->free_pipe_count++;
 }
 
 ssize_t bulk_read(struct side *from) {
     struct side *to = from->peer;
     if (!take_pipe(to)) {
+        counter_add(&to->session->plane->bulk.no_pipe, 1);
         errno = EMFILE;
         return -1;
     }
-    ssize_t moved = splice(from->descriptor, NULL, to->pipe->write_end, NULL, PIPE_BYTES,
+    ssize_t moved = splice(from->descriptor, NULL, to->pipe->write_end, NULL, MOVE_BYTES,
                            SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     if (moved > 0) {
         to->piped = (uint32_t)moved;
@@ -82,6 +127,7 @@ ssize_t bulk_write(struct side *to) {
                            SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     if (moved > 0) {
         to->piped -= (uint32_t)moved;
+        counter_add(&to->session->plane->bulk.spliced_bytes, (uint64_t)moved);
         if (to->piped == 0) {
             give_pipe(to);
         }
@@ -89,7 +135,7 @@ ssize_t bulk_write(struct side *to) {
     return moved;
 }
 
-bool bulk_is_refused(int error) {
+bool bulk_is_refused(struct session *session, int error) {
     switch (error) {
     case EINVAL:
     case ENOSYS:
@@ -97,6 +143,10 @@ bool bulk_is_refused(int error) {
     case EPERM:
         log_limited(LOG_WARNING, "bulk", "the kernel does not splice (%s): bytes are copied",
                     strerror(error));
+        if (!session->copies) { /* else it is what still was in the other side's pipe */
+            session->copies = true;
+            counter_add(&session->plane->bulk.refused, 1);
+        }
         return true;
     default:
         return false;
@@ -131,10 +181,19 @@ void bulk_drop(struct side *to) {
     }
 }
 
-void bulk_close(struct data_plane *plane) {
-    while (plane->free_pipes != NULL) {
-        struct bulk_pipe *pipe = plane->free_pipes;
-        plane->free_pipes = pipe->next;
+void bulk_rest(struct data_plane *plane) {
+    if (plane->pipes_spare > 0) {
+        pipe_close(plane, take_free(plane));
+    }
+    plane->pipes_spare = plane->free_pipe_count;
+}
+
+bool bulk_close(struct data_plane *plane) {
+    struct bulk_pipe *pipe = take_free(plane);
+    bool any = pipe != NULL;
+    for (; pipe != NULL; pipe = take_free(plane)) {
         pipe_close(plane, pipe);
     }
+    plane->pipes_wait_until = plane->now + WAIT_SECONDS;
+    return any;
 }

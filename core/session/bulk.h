@@ -20,13 +20,16 @@ struct bulk_pipe {
 ssize_t bulk_read(struct side *from);
 /* Moves what is in the side's pipe to its socket. As send(). */
 ssize_t bulk_write(struct side *to);
-/* Does the error of one of these mean that the kernel does not splice here? */
-bool bulk_is_refused(int error);
+/* Does the error of one of these mean that the kernel does not splice here? Then the session copies
+ * from now on. */
+bool bulk_is_refused(struct session *session, int error);
 /* What is in the side's pipe becomes its pending bytes. False: out of memory. */
 bool bulk_unload(struct side *to);
 /* The side's pipe, if it has one, and what is in it are thrown away. */
 void bulk_drop(struct side *to);
-/* Closes the pipes that no side holds. */
-void bulk_close(struct data_plane *plane);
+/* Now and then: closes one of the pipes that nobody needed since the last call. */
+void bulk_rest(struct data_plane *plane);
+/* Descriptors are needed: closes the pipes that no side holds. False: there was none. */
+bool bulk_close(struct data_plane *plane);
 
 #endif

@@ -8,7 +8,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "session/session.h"
+#include "session/bulk.h"
 
 static uint64_t clock_ns(void) {
     struct timespec time;
@@ -127,9 +127,16 @@ static struct slot *pick(struct session *session) {
     return (struct slot *)(uintptr_t)view->script.eligible[position];
 }
 
+static int new_socket(int family) {
+    return socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+}
+
 /* Starts to connect to the slot. 0: under way. Else errno. */
 static int start_connect(struct session *session, const struct address *address) {
-    int descriptor = socket(address->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int descriptor = new_socket(address->any.sa_family);
+    if (descriptor < 0 && (errno == EMFILE || errno == ENFILE) && bulk_close(session->plane)) {
+        descriptor = new_socket(address->any.sa_family);
+    }
     if (descriptor < 0) {
         return errno;
     }

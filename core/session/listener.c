@@ -11,10 +11,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
-#include "session/session.h"
+#include "session/bulk.h"
 
 #define ACCEPTS_PER_TURN 64
+#define ACCEPT_MOST_NS 250000u /* a turn: each may ask a policy, and the open ones wait */
 #define PAUSE_SECONDS 0.1
 
 struct listener {
@@ -51,6 +53,9 @@ static void pause_accepting(struct data_plane *plane) {
 
 static void out_of_descriptors(struct data_plane *plane, struct worker_listener *listener,
                                int socket) {
+    if (bulk_close(plane)) {
+        return; /* some are left now, and the newcomer is still there */
+    }
     log_limited(LOG_ERROR, "accept", "listener %s: out of descriptors, accepting pauses",
                 listener->config->name);
     if (plane->reserve_descriptor >= 0) {
@@ -66,10 +71,11 @@ static void out_of_descriptors(struct data_plane *plane, struct worker_listener 
     pause_accepting(plane);
 }
 
-/* Accepts up to `most` connections. */
+/* Accepts up to `most` connections; fewer, but at least one, when that has taken `most_ns`. */
 static void accept_batch(struct data_plane *plane, struct worker_listener *listener, int socket,
-                         int most) {
-    for (int i = 0; i < most; i++) {
+                         int most, uint64_t most_ns) {
+    uint64_t began_ns = clock_monotonic_ns();
+    for (int i = 0; i < most && (i == 0 || clock_monotonic_ns() - began_ns < most_ns); i++) {
         struct address peer;
         peer.length = sizeof(peer.local);
         peer.any.sa_family = AF_UNIX;
@@ -116,7 +122,7 @@ static void listener_on_accept(struct ev_loop *loop, struct ev_io *io, int event
         pause_accepting(listener->plane);
         return;
     }
-    accept_batch(listener->plane, listener->config, io->fd, ACCEPTS_PER_TURN);
+    accept_batch(listener->plane, listener->config, io->fd, ACCEPTS_PER_TURN, ACCEPT_MOST_NS);
 }
 
 void listener_open_all(struct data_plane *plane) {
@@ -175,7 +181,7 @@ void listener_accept_leftovers(struct data_plane *plane, const struct worker_pla
         if (!plan_has_socket(next, listener->io.fd)) {
             /* Linux lets one more wait than the backlog says. */
             accept_batch(plane, listener->config, listener->io.fd,
-                         (int)listener->config->config->backlog + 1);
+                         (int)listener->config->config->backlog + 1, UINT64_MAX);
         }
     }
 }

@@ -6,7 +6,10 @@
  * edge-triggered, each registered once for everything, and libev watches that set as one
  * descriptor. An edge is told once: what it told stays in the side (`readable`, `writable`) until a
  * system call says no. A session that could go on, but had its share of this turn, waits in
- * `plane->runnable`.
+ * `plane->runnable`, or, as its share is large, in `plane->streaming` if it sends a lot.
+ *
+ * A turn ends when it has lasted RUN_UNTIL_NS, whoever still waits: others may want a newcomer
+ * taken, a timer, a mail. Who streams comes after all others, but at least one does in each turn.
  *
  * When a socket is closed it leaves the set by itself, but not while a forked child still holds
  * it: then what is told of it may reach whoever has its memory by now. So a hint is only a hint:
@@ -19,6 +22,7 @@
 #include "session/session.h"
 
 #define EVENTS_AT_ONCE 64
+#define RUN_UNTIL_NS 500000u
 
 static void give_turn(struct session *session) {
     switch (session->state) {
@@ -37,20 +41,38 @@ static void give_turn(struct session *session) {
 }
 
 void ready_later(struct session *session) {
-    list_remove(&session->ready_node);
-    list_append(&session->plane->runnable, &session->ready_node);
+    if (list_is_empty(&session->ready_node)) { /* else it waits, and keeps its place */
+        bool streams = session->client.streams || session->backend.streams;
+        list_append(streams ? &session->plane->streaming : &session->plane->runnable,
+                    &session->ready_node);
+    }
 }
 
-/* Those that ask for another turn meanwhile get it next time. */
-static void run_sessions(struct data_plane *plane) {
+/* Those of a list, at least one, as far as the time goes. Those that ask for another turn meanwhile
+ * get it next time, after those that did not come to theirs. */
+static void run_some(struct data_plane *plane, struct list *waiting) {
     struct list now;
     list_init(&now);
-    list_move_all(&plane->runnable, &now);
+    list_move_all(waiting, &now);
     while (!list_is_empty(&now)) {
         struct session *session = container_of(now.next, struct session, ready_node);
         list_remove(&session->ready_node);
         give_turn(session);
+        if (turn_age_ns(&plane->turns) >= RUN_UNTIL_NS) {
+            break;
+        }
     }
+    list_move_all(waiting, &now);
+    list_move_all(&now, waiting);
+}
+
+static void run_sessions(struct data_plane *plane) {
+    run_some(plane, &plane->runnable);
+    run_some(plane, &plane->streaming);
+}
+
+bool ready_has_more(const struct data_plane *plane) {
+    return !list_is_empty(&plane->runnable) || !list_is_empty(&plane->streaming);
 }
 
 /* Takes down what is told of a socket. With urgent data or an error, a read may stop short of what
@@ -123,6 +145,7 @@ bool ready_is_empty(struct side *side) {
 
 bool ready_open(struct data_plane *plane) {
     list_init(&plane->runnable);
+    list_init(&plane->streaming);
     int set = epoll_create1(EPOLL_CLOEXEC);
     if (set < 0) {
         return false;

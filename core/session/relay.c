@@ -184,7 +184,6 @@ static bool deliver(struct side *to, const char *bytes, size_t length) {
 
 /* The kernel does not splice to `to`: what is in its pipe is copied. False: session closed. */
 static bool unload(struct side *to) {
-    to->session->copies = true;
     if (!bulk_unload(to)) {
         session_close(to->session, REASON_OUT_OF_MEMORY);
         return false;
@@ -197,7 +196,7 @@ static bool flush_pipe(struct side *to) {
     send_at_once(to);
     ssize_t sent = bulk_write(to);
     if (sent < 0) {
-        return bulk_is_refused(errno) ? unload(to) : sending_failed(to, errno);
+        return bulk_is_refused(to->session, errno) ? unload(to) : sending_failed(to, errno);
     }
     to->session->last_activity = to->session->plane->now;
     return true;
@@ -251,8 +250,7 @@ static bool pump_bulk(struct side *from, bool *copy) {
             from->ready.readable = errno == EINTR;
             return true;
         }
-        session->copies = session->copies || bulk_is_refused(errno);
-        *copy = session->copies || errno == EMFILE || errno == ENOMEM;
+        *copy = bulk_is_refused(session, errno) || errno == EMFILE || errno == ENOMEM;
         return *copy || reading_failed(from);
     }
     if (moved == 0) { /* the end, or (RFC 6093) urgent data, which splice does not go past */

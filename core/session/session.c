@@ -72,7 +72,7 @@ static void end_turn(struct ev_loop *loop, struct ev_prepare *watcher, int event
     (void)events;
     struct data_plane *plane = container_of(watcher, struct data_plane, end_of_turn);
     route_settle(plane);
-    if (list_is_empty(&plane->sessions[SESSION_ROUTED]) && list_is_empty(&plane->runnable)) {
+    if (list_is_empty(&plane->sessions[SESSION_ROUTED]) && !ready_has_more(plane)) {
         ev_idle_stop(plane->loop, &plane->more_to_do);
     } else {
         ev_idle_start(plane->loop, &plane->more_to_do);
@@ -81,6 +81,7 @@ static void end_turn(struct ev_loop *loop, struct ev_prepare *watcher, int event
         list_remove(node);
         slab_give(&plane->session_slab, container_of(node, struct session, node));
     }
+    turn_end(&plane->turns);
 }
 
 /* While this is watched for, the loop does not wait for anything else. */
@@ -91,7 +92,9 @@ static void keep_turning(struct ev_loop *loop, struct ev_idle *watcher, int even
 }
 
 void plane_note_time(struct data_plane *plane) {
-    plane->now = (double)clock_monotonic_us() / 1e6;
+    uint64_t now_ns = clock_monotonic_ns();
+    plane->now = (double)now_ns / 1e9;
+    turn_begin(&plane->turns, now_ns);
 }
 
 static void begin_turn(struct ev_loop *loop, struct ev_check *watcher, int events) {
@@ -133,6 +136,7 @@ bool plane_open(struct data_plane *plane, struct ev_loop *loop, struct arena *ar
     ev_set_priority(&plane->begin_turn, EV_MAXPRI);
     ev_check_start(loop, &plane->begin_turn);
     plane_note_time(plane);
+    plane->turns = (struct turns){0}; /* that was none */
     return true;
 }
 
@@ -155,7 +159,7 @@ void plane_close(struct data_plane *plane) {
     ready_close(plane);
     slab_destroy(&plane->session_slab);
     slab_destroy(&plane->dial_slab);
-    bulk_close(plane);
+    (void)bulk_close(plane);
     free(plane->scratch);
     if (plane->reserve_descriptor >= 0) {
         close(plane->reserve_descriptor);
@@ -311,6 +315,7 @@ void session_open(struct data_plane *plane, struct worker_listener *listener, in
     session->session_ms = listener->config->timeouts.session_ms;
     session->capped = listener->config->max_sessions != 0;
     session->logged = plan->snapshot->log_sessions;
+    session->copies = !plan->snapshot->splice;
     keep_client_address(session, peer);
     counter_add(&listener->row->sessions_total, 1);
     if (listener->route != NULL) {

@@ -18,6 +18,7 @@
 #include "base/slab.h"
 #include "base/values.h"
 #include "session/plan.h"
+#include "session/turn.h"
 
 enum session_state {
     SESSION_ROUTING,  /* the listener's route script is asked for a pool */
@@ -26,6 +27,14 @@ enum session_state {
     SESSION_RELAYING, /* bytes flow; no reference to plan or script any more */
     SESSION_CLOSED,   /* memory waits for the end of the loop turn */
     SESSION_STATE_COUNT
+};
+
+/* What others may read of splicing. Writer: the worker. */
+struct bulk_counters {
+    counter spliced_bytes; /* that were written by splice */
+    counter no_pipe;       /* moves that were copied, as there was no pipe to be had */
+    counter refused;       /* sessions for which the kernel would not splice */
+    counter pipes;         /* gauge: open now, with bytes in them or at rest */
 };
 
 /* What all sessions of one worker share. Part of the worker; only its thread touches it. */
@@ -38,19 +47,24 @@ struct data_plane {
     struct ev_timer accept_pause;
     struct ev_check begin_turn;
     ev_tstamp now; /* monotonic time of this turn: ev_now follows the wall clock and may jump */
+    struct turns turns;
     int reserve_descriptor; /* given up to close a newcomer politely when descriptors run out */
     struct list sessions[SESSION_STATE_COUNT]; /* a state is the list a session is on */
     struct ev_io ready_io;         /* the epoll set of the sessions' sockets (ready.c) */
-    struct list runnable;          /* sessions that can go on */
+    struct list runnable;          /* sessions that can go on ... */
+    struct list streaming;         /* ... and those of them that send a lot */
     struct ev_idle more_to_do;     /* active while some wait for the next turn */
     struct ev_prepare end_of_turn; /* dials the routed, frees the closed ones */
     struct slab session_slab, dial_slab;
     struct list farewells; /* refused connections being closed in order */
     uint32_t farewell_count;
-    struct bulk_pipe *free_pipes; /* bulk.c */
-    uint32_t pipe_count;
-    size_t bulk_least_bytes; /* a move of fewer is the last that is spliced */
-    char *scratch;           /* RELAY_SCRATCH_BYTES, shared by all sessions between two calls */
+    struct bulk_counters bulk;    /* all of it bulk.c's */
+    struct bulk_pipe *free_pipes; /* at rest */
+    uint32_t pipe_count, free_pipe_count;
+    uint32_t pipes_spare;       /* at rest all the time since the last bulk_rest */
+    ev_tstamp pipes_wait_until; /* before that no pipe is made: there was none to be had */
+    size_t bulk_least_bytes;    /* a move of fewer is the last that is spliced */
+    char *scratch;              /* RELAY_SCRATCH_BYTES, shared by all sessions between two calls */
     uint64_t next_session;
 
     /* Set by the worker. */
@@ -102,7 +116,7 @@ struct dial {
 struct session {
     struct side client, backend;
     struct list node;       /* in data_plane.sessions[state] */
-    struct list ready_node; /* in data_plane.runnable, or nowhere */
+    struct list ready_node; /* in data_plane.runnable or streaming, or nowhere */
     struct ev_timer timer;  /* earliest deadline; re-armed lazily when it fires */
     struct data_plane *plane;
     struct worker_plan *plan; /* until connected, then NULL */
@@ -121,7 +135,7 @@ struct session {
     uint8_t attempts;             /* dials it took */
     bool logged;                  /* one log line at its end */
     bool capped;                  /* counted in listener->active */
-    bool copies;                  /* nothing is spliced: the kernel would not */
+    bool copies;                  /* nothing is spliced: switched off, or the kernel would not */
     bool asked;                   /* a policy was, and may want to hear of its end */
     uint8_t client_family;
     uint16_t client_port;
@@ -175,6 +189,7 @@ bool ready_is_empty(struct side *side);
 void ready_forget(struct side *side);
 /* The session can go on by itself: it gets its turn soon. */
 void ready_later(struct session *session);
+bool ready_has_more(const struct data_plane *plane); /* for the next turn */
 
 /* route.c */
 void route_on_ready(struct session *session); /* the client's socket can do something */

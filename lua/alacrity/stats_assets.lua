@@ -49,7 +49,8 @@ white-space:nowrap;background:var(--calm-bg);color:var(--calm)}
 .share i{display:block;height:100%;border-radius:2px;background:var(--accent)}
 .workers{display:grid;grid-template-columns:repeat(auto-fill,minmax(220px,1fr));gap:8px 24px;
 padding:2px 16px 14px}
-.workers div{display:flex;justify-content:space-between;gap:8px;border-top:1px solid var(--line);
+.workers small{flex-basis:100%}
+.workers div{display:flex;flex-wrap:wrap;justify-content:space-between;gap:8px;border-top:1px solid var(--line);
 padding-top:7px;font-variant-numeric:tabular-nums}
 code{font:12.5px/1.4 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;color:var(--bad);
 overflow-wrap:anywhere;display:block}

@@ -25,7 +25,9 @@ local BACKEND = format.order { "address", "configured_address", "state", "admin"
   "connect_failures_total", "connect_timeouts_total",
   "resets_total", "connect_ms", "checks_total", "checks_failed_total", "downs_total",
   "changed_ms", "reason" }
-local WORKER = format.order { "index", "sessions", "heartbeat_age_ms", "lua_memory_bytes" }
+local WORKER = format.order { "index", "sessions", "heartbeat_age_ms", "lua_memory_bytes",
+  "turn_max_ms", "turn_cpu_max_ms", "long_turns_total", "spliced_bytes_total", "pipes",
+  "no_pipe_total", "splice_refused_total" }
 local SCRIPT = format.order { "kind", "name", "path", "pool", "listener", "version", "state", "calls_total",
   "errors_total", "overruns_total", "bad_answers_total", "nil_answers_total", "fallbacks_total", "memory_bytes",
   "last_error" }

@@ -129,6 +129,18 @@ local WORKER = {
   { "worker_heartbeat_age_seconds", "gauge", "Time since the worker's loop last turned.",
     seconds "heartbeat_age_ms" },
   { "worker_lua_memory_bytes", "gauge", "Memory of the worker's Lua states.", "lua_memory_bytes" },
+  { "worker_turn_seconds_max", "gauge",
+    "Longest turn of the worker's loop in the last half to whole minute.", seconds "turn_max_ms" },
+  { "worker_turn_cpu_seconds_max", "gauge", "The same in CPU time.", seconds "turn_cpu_max_ms" },
+  { "worker_long_turns_total", "counter", "Turns of 1 ms of CPU time or more.",
+    "long_turns_total" },
+  { "worker_spliced_bytes_total", "counter", "Bytes that were written without copying them.",
+    "spliced_bytes_total" },
+  { "worker_pipes", "gauge", "Pipes to splice through, in use or at rest.", "pipes" },
+  { "worker_splice_no_pipe_total", "counter",
+    "Moves of streams that were copied, as no pipe was to be had.", "no_pipe_total" },
+  { "worker_splice_refused_total", "counter",
+    "Sessions for which the kernel would not splice.", "splice_refused_total" },
 }
 
 local SCRIPT = {

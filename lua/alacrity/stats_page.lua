@@ -234,13 +234,29 @@ local function pool_section(out, pool, now_ms)
   out[#out + 1] = "</tbody></table></section>"
 end
 
+local function worker_notes(worker)
+  local notes = { ("longest turn %.1f&nbsp;ms, %.1f of it CPU"):format(worker.turn_max_ms,
+    worker.turn_cpu_max_ms) }
+  if worker.spliced_bytes_total > 0 then
+    notes[#notes + 1] = bytes(worker.spliced_bytes_total) .. " spliced"
+  end
+  if worker.no_pipe_total > 0 then
+    notes[#notes + 1] = plural(worker.no_pipe_total, "move") .. " without a pipe"
+  end
+  if worker.splice_refused_total > 0 then
+    notes[#notes + 1] = "splice refused to " .. plural(worker.splice_refused_total, "session")
+  end
+  return table.concat(notes, " \194\183 ")
+end
+
 local function workers(out, facts)
   out[#out + 1] = '<section><div class="head"><h2>Workers</h2></div><div class="workers">'
   for _, worker in ipairs(facts.workers) do
     local late = worker.heartbeat_age_ms > LATE_MS
     out[#out + 1] = "<div><span>worker " .. worker.index .. "</span><span>"
       .. (late and pill("silent for " .. duration(worker.heartbeat_age_ms), "bad")
-        or plural(worker.sessions, "session")) .. "</span></div>"
+        or plural(worker.sessions, "session")) .. "</span><small>" .. worker_notes(worker)
+      .. "</small></div>"
   end
   out[#out + 1] = "</div></section>"
 end

@@ -37,6 +37,38 @@ START_TEST(slab_objects_are_zeroed_distinct_and_reused) {
 }
 END_TEST
 
+/* While objects are taken and given: those that stay are met once, in every one of many blocks. */
+START_TEST(slab_walk_meets_every_object_once) {
+    struct slab slab;
+    slab_init(&slab, 100);
+    struct slab_walk walk = {0};
+    ck_assert_ptr_null(slab_next(&slab, &walk));
+    unsigned char *objects[2000];
+    for (int i = 0; i < 2000; i++) {
+        objects[i] = slab_take(&slab);
+        objects[i][50] = 1;
+    }
+    size_t met = 0, blank = 0, total = slab.total;
+    for (unsigned char *object; (object = slab_next(&slab, &walk)) != NULL; met++) {
+        blank += object[50] == 0;
+        ck_assert_uint_le(object[50], 1);
+        object[50] += object[50];
+        if (met == 500) { /* a new block, which is not met */
+            while (slab.total == total) {
+                ck_assert_ptr_nonnull(slab_take(&slab));
+            }
+            slab_give(&slab, objects[0]);
+        }
+    }
+    ck_assert_ptr_null(slab_next(&slab, &walk));
+    ck_assert_uint_eq(met, total);
+    ck_assert_uint_eq(blank, total - 2000);
+    for (int i = 1; i < 2000; i++) {
+        ck_assert_uint_eq(objects[i][50], 2);
+    }
+    slab_destroy(&slab);
+}
+END_TEST
 START_TEST(slab_takes_objects_larger_than_a_block) {
     struct slab slab;
     slab_init(&slab, 200000);
@@ -158,6 +190,7 @@ int main(void) {
     Suite *suite = suite_create("base");
     TCase *base = tcase_create("base");
     tcase_add_test(base, slab_objects_are_zeroed_distinct_and_reused);
+    tcase_add_test(base, slab_walk_meets_every_object_once);
     tcase_add_test(base, slab_takes_objects_larger_than_a_block);
     tcase_add_test(base, text_grows_and_stays_terminated);
     tcase_add_test(base, text_that_cannot_grow_fails_and_keeps_what_it_has);

@@ -78,6 +78,7 @@ START_TEST(defaults_fill_what_is_not_written) {
     ck_assert_int_eq(s->log.format, LOG_TEXT);
     ck_assert_int_eq(s->log.level, LOG_INFO);
     ck_assert(!s->log_sessions);
+    ck_assert(s->splice);
     ck_assert(s->lua.jit);
     ck_assert_uint_eq(s->lua.pick_budget_ms, 10);
     ck_assert_uint_eq(s->lua.budget_ms, 100);
@@ -143,7 +144,8 @@ START_TEST(every_key_reaches_its_field) {
         "listeners:\n"
         "  web: {bind: [127.0.0.1:80, \"[::1]:81\"], pool: p2, max_sessions: 6, backlog: 11,\n"
         "        timeouts: {idle: 0, session: 4s}}\n"
-        "  page: {bind: unix:/run/y.sock, service: {name: stats, with: {title: T}}}\n");
+        "  page: {bind: unix:/run/y.sock, service: {name: stats, with: {title: T}}}\n"
+        "splice: off\n");
     const struct pool_config *pool = &s->pools[1];
     const struct listener_config *web = &s->listeners[0], *page = &s->listeners[1];
 
@@ -164,6 +166,7 @@ START_TEST(every_key_reaches_its_field) {
     ck_assert_int_eq(s->log.format, LOG_JSON);
     ck_assert_int_eq(s->log.level, LOG_ERROR);
     ck_assert(s->log_sessions);
+    ck_assert(!s->splice);
     ck_assert(!s->lua.jit);
     ck_assert_uint_eq(s->lua.pick_budget_ms, 1);
     ck_assert_uint_eq(s->lua.budget_ms, 2000);

@@ -292,8 +292,23 @@
 ---@field sessions integer
 --- Of its Lua states.
 ---@field lua_memory_bytes integer
---- Since it last turned; about a second is usual.
+--- Since it last turned; a quarter of a second is usual.
 ---@field heartbeat_age_ms integer
+--- The longest turn of its loop in the last half to whole minute, in which no other session of it
+--- moved.
+---@field turn_max_ms number
+--- The same in CPU time: without the time in which the machine ran something else.
+---@field turn_cpu_max_ms number
+--- Turns that took 1 ms of CPU time or more.
+---@field long_turns_total integer
+--- Bytes that were written without copying them.
+---@field spliced_bytes_total integer
+--- Pipes for that, in use or at rest.
+---@field pipes integer
+--- Moves of such streams that were copied, as no pipe was to be had.
+---@field no_pipe_total integer
+--- Sessions for which the kernel would not splice.
+---@field splice_refused_total integer
 
 --- A script. Policies run on the workers: of them, what is told is what their pool counts.
 ---
