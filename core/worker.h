@@ -17,6 +17,7 @@ void worker_post(struct worker *worker, struct mail *mail); /* deliver's owner =
 uint32_t worker_index(const struct worker *worker);
 uint64_t worker_heartbeat_ms(const struct worker *worker);     /* monotonic time of the last turn */
 uint32_t worker_session_count(const struct worker *worker);    /* open now */
+int32_t worker_cpu(const struct worker *worker);               /* it is tied to; -1: to none */
 uint64_t worker_lua_memory_bytes(const struct worker *worker); /* of its Lua states, lately */
 
 /* ---- for mail delivered on the worker ---- */

@@ -225,6 +225,9 @@ static void push_worker(lua_State *lua, const struct facts_worker *worker) {
     set_count(lua, "index", worker->index);
     set_count(lua, "sessions", worker->sessions);
     set_count(lua, "lua_memory_bytes", worker->lua_memory_bytes);
+    if (worker->cpu >= 0) { /* else the field stays nil */
+        set_count(lua, "cpu", (uint64_t)worker->cpu);
+    }
     set_count(lua, "heartbeat_age_ms", worker->heartbeat_age_ms);
 }
 
@@ -315,6 +318,7 @@ static void push_facts(lua_State *lua, const struct facts *facts) {
     set_count(lua, "reloads_failed_total", facts->reloads_failed);
     set_count(lua, "log_dropped_total", facts->log_dropped);
     set_count(lua, "log_suppressed_total", facts->log_suppressed);
+    set_count(lua, "socket_options_refused_total", facts->options_refused);
     set_boolean(lua, "draining", facts->draining);
     set_boolean(lua, "watchdog", scripting->watchdog_is_proven());
 

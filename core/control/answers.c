@@ -62,6 +62,7 @@ static void report_process(struct report *report, const struct control *control,
         {"reloads_failed", "reloads failed", REPORT_PLAIN},
         {"log_dropped", "log lines dropped", REPORT_PLAIN},
         {"log_suppressed", "log lines limited", REPORT_PLAIN},
+        {"socket_options_refused", "options refused", REPORT_PLAIN},
     };
     report_fields(report, REPORT_COLUMNS(columns));
     report_string(report, ALACRITY_VERSION);
@@ -75,6 +76,7 @@ static void report_process(struct report *report, const struct control *control,
     report_number(report, facts->reloads_failed);
     report_number(report, facts->log_dropped);
     report_number(report, facts->log_suppressed);
+    report_number(report, facts->options_refused);
 }
 
 static void report_workers(struct report *report, const struct facts *facts) {
@@ -83,6 +85,7 @@ static void report_workers(struct report *report, const struct facts *facts) {
         {"sessions", "sessions", REPORT_PLAIN},
         {"heartbeat_age_ms", "heartbeat", REPORT_MILLISECONDS},
         {"lua_memory_bytes", "lua memory", REPORT_BYTES},
+        {"cpu", "cpu", REPORT_PLAIN},
     };
     report_table(report, "workers", REPORT_COLUMNS(columns));
     for (uint32_t i = 0; i < facts->worker_count; i++) {
@@ -90,6 +93,11 @@ static void report_workers(struct report *report, const struct facts *facts) {
         report_number(report, facts->workers[i].sessions);
         report_number(report, facts->workers[i].heartbeat_age_ms);
         report_number(report, facts->workers[i].lua_memory_bytes);
+        if (facts->workers[i].cpu >= 0) {
+            report_number(report, (uint64_t)facts->workers[i].cpu);
+        } else {
+            report_string(report, NULL);
+        }
     }
 }
 

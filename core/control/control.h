@@ -138,6 +138,7 @@ struct facts_listener {
 struct facts_worker {
     uint32_t index;
     uint32_t sessions; /* open now */
+    int32_t cpu;       /* it is tied to; -1: to none */
     uint64_t heartbeat_age_ms;
     uint64_t lua_memory_bytes;
 };
@@ -147,7 +148,7 @@ struct facts_dictionary {
 };
 struct facts {
     uint64_t configuration, now_wall_ms, uptime_ms;
-    uint64_t reloads_total, reloads_failed, log_dropped, log_suppressed;
+    uint64_t reloads_total, reloads_failed, log_dropped, log_suppressed, options_refused;
     bool draining;
     uint32_t pool_count, listener_count, worker_count, script_count;
     struct facts_pool *pools;

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/tcp_options.h"
 #include "control/control.h"
 #include "control/scripts.h"
 #include "worker.h"
@@ -165,6 +166,7 @@ static bool collect_workers(const struct control *control, struct facts *facts) 
         uint64_t heartbeat_ms = worker_heartbeat_ms(worker);
         out->index = worker_index(worker);
         out->sessions = worker_session_count(worker);
+        out->cpu = worker_cpu(worker);
         out->lua_memory_bytes = worker_lua_memory_bytes(worker);
         out->heartbeat_age_ms = now_ms > heartbeat_ms ? now_ms - heartbeat_ms : 0;
     }
@@ -216,6 +218,7 @@ struct facts *facts_collect(struct control *control) {
     facts->reloads_failed = control->reloads_failed;
     facts->log_dropped = log_dropped();
     facts->log_suppressed = log_suppressed();
+    facts->options_refused = tcp_options_refused_total();
     facts->draining = control->draining;
     arena_usage(control->arena, &facts->arena_slots, &facts->arena_pools, &facts->arena_listeners);
     bool complete = collect_workers(control, facts) && collect_shared(control, facts) &&

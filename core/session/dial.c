@@ -1,7 +1,6 @@
 /* Dial: asks the policy, connects to its answer, and asks again when that fails before any byte was
  * sent. Runs on the session's worker. */
 #include <errno.h>
-#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -136,13 +135,12 @@ static int start_connect(struct session *session, const struct address *address)
     if (descriptor < 0) {
         return errno;
     }
-    if (address->any.sa_family != AF_UNIX) {
-        int one = 1;
-        /* Without it the relay is slower, not wrong. */
-        (void)setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    int error = dial_prepare(session, descriptor, address);
+    if (error == 0 && connect(descriptor, &address->any, address->length) != 0 &&
+        errno != EINPROGRESS) {
+        error = errno;
     }
-    if (connect(descriptor, &address->any, address->length) != 0 && errno != EINPROGRESS) {
-        int error = errno;
+    if (error != 0) {
         close(descriptor);
         return error;
     }

@@ -163,6 +163,12 @@ void session_tell_policy(struct session *session, enum session_reason reason);
 void dial_next(struct session *session); /* picks a backend and starts to connect */
 void dial_timed_out(struct session *session);
 
+/* dial_socket.c */
+/* Makes the socket of a connection to the backend's address what the configuration wants. 0, or
+ * errno: it cannot be used. */
+int dial_prepare(const struct session *session, int descriptor, const struct address *to)
+    __attribute__((warn_unused_result));
+
 /* farewell.c */
 void farewell_begin(struct data_plane *plane, int descriptor); /* takes the descriptor over */
 void farewell_end_all(struct data_plane *plane);

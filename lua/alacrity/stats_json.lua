@@ -4,6 +4,7 @@ local format = require "alacrity.format"
 
 local ROOT = format.order { "version", "configuration", "now_ms", "uptime_ms", "draining", "watchdog",
   "reloads_total", "reloads_failed_total", "log_dropped_total", "log_suppressed_total",
+  "socket_options_refused_total",
   "listeners", "pools", "workers", "scripts", "script_metrics", "arena", "shared" }
 local LISTENER = format.order { "bind", "pool", "route", "service", "max_sessions",
   "sessions_active", "sessions_total", "bytes_in_total", "bytes_out_total", "routes_total",
@@ -25,7 +26,8 @@ local BACKEND = format.order { "address", "configured_address", "state", "admin"
   "connect_failures_total", "connect_timeouts_total",
   "resets_total", "connect_ms", "checks_total", "checks_failed_total", "downs_total",
   "changed_ms", "reason" }
-local WORKER = format.order { "index", "sessions", "heartbeat_age_ms", "lua_memory_bytes" }
+local WORKER = format.order { "index", "sessions", "heartbeat_age_ms", "lua_memory_bytes",
+  "cpu" }
 local SCRIPT = format.order { "kind", "name", "path", "pool", "listener", "version", "state", "calls_total",
   "errors_total", "overruns_total", "bad_answers_total", "nil_answers_total", "fallbacks_total", "memory_bytes",
   "last_error" }

@@ -31,6 +31,9 @@ local PROCESS = {
   { "log_lines_suppressed_total", "counter",
     "Log lines left out because there were too many alike, or of one script, in a second.",
     "log_suppressed_total" },
+  { "socket_options_refused_total", "counter",
+    "Options of sockets that the kernel refused; those sockets serve without.",
+    "socket_options_refused_total" },
 }
 
 local LISTENER = {

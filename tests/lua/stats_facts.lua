@@ -61,7 +61,7 @@ function canned.site()
   local now = 1700000360000
   return { version = "0.1.0", configuration = 3, now_ms = now, uptime_ms = 273840000,
     draining = false, watchdog = true, reloads_total = 4, reloads_failed_total = 1, log_dropped_total = 0,
-    log_suppressed_total = 17,
+    log_suppressed_total = 17, socket_options_refused_total = 0,
     listeners = {
       listener("web", { bind = { "0.0.0.0:80", "[::]:80" }, pool = "app", max_sessions = 20000,
         sessions_active = 137, sessions_total = 1234567, bytes_in_total = 98765432100,

@@ -30,6 +30,8 @@
 ---@field log_dropped_total integer
 --- Lines of scripts beyond what they may write.
 ---@field log_suppressed_total integer
+--- Options of sockets that the kernel refused.
+---@field socket_options_refused_total integer
 --- In document order.
 ---@field listeners alacrity.Facts.Listener[]
 --- In document order.
@@ -292,6 +294,8 @@
 ---@field sessions integer
 --- Of its Lua states.
 ---@field lua_memory_bytes integer
+--- It is tied to, by `pin_workers`.
+---@field cpu? integer
 --- Since it last turned; about a second is usual.
 ---@field heartbeat_age_ms integer
 
