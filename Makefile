@@ -106,10 +106,11 @@ fuzz: ## libFuzzer on the configuration and HTTP parsers, FUZZ_SECONDS each
 	  tests/cases/bad
 	$(Q)build/fuzz/fuzz_http -max_total_time=$(FUZZ_SECONDS) build/fuzz/http
 
-drill: all ## runaway scripts under load (KILLS=N), the breaker, swaps, rollback, errors
+drill: all ## runaway scripts under load (KILLS=N), the breaker, swaps, rollback, spread
 	$(Q)ALACRITY=$(CURDIR)/$(BINARY) /usr/bin/python3 tests/drills/kills.py
 	$(Q)ALACRITY=$(CURDIR)/$(BINARY) /usr/bin/python3 tests/drills/breaker.py
 	$(Q)ALACRITY=$(CURDIR)/$(BINARY) /usr/bin/python3 tests/drills/versions.py
+	$(Q)ALACRITY=$(CURDIR)/$(BINARY) /usr/bin/python3 tests/drills/spread.py
 
 bench: $(BINARY) ## beside HAProxy and nginx (those that are installed), a few minutes
 	$(Q)ALACRITY=$(CURDIR)/$(BINARY) /usr/bin/python3 tests/bench/run.py --json build/bench.json \

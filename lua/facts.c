@@ -186,7 +186,7 @@ static void push_pool(lua_State *lua, const struct facts_pool *pool) {
 static void push_listener(lua_State *lua, const struct facts *facts,
                           const struct facts_listener *listener) {
     const struct listener_config *config = listener->listener->config;
-    lua_createtable(lua, 0, 20);
+    lua_createtable(lua, 0, 24);
     set_string(lua, "name", config->name);
     lua_createtable(lua, (int)config->bind_count, 0);
     for (uint32_t i = 0; i < config->bind_count; i++) {
@@ -211,6 +211,7 @@ static void push_listener(lua_State *lua, const struct facts *facts,
     set_count(lua, "max_sessions", config->max_sessions);
     set_count(lua, "sessions_active", listener->active);
     set_counter(lua, "sessions_total", &listener->sum.sessions_total);
+    set_counter(lua, "handed_over_total", &listener->sum.handed_over);
     set_counter(lua, "bytes_in_total", &listener->sum.bytes_in);
     set_counter(lua, "bytes_out_total", &listener->sum.bytes_out);
     lua_createtable(lua, 0, REASON_COUNT);

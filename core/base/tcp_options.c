@@ -135,8 +135,9 @@ static void set_buffers(int descriptor, const struct tcp_options *before,
 }
 
 static bool keepalive_differs(const struct keepalive *a, const struct keepalive *b) {
-    return a->on != b->on || (a->on && (a->idle_ms != b->idle_ms ||
-                                        a->interval_ms != b->interval_ms || a->probes != b->probes));
+    return a->on != b->on ||
+           (a->on && (a->idle_ms != b->idle_ms || a->interval_ms != b->interval_ms ||
+                      a->probes != b->probes));
 }
 
 void tcp_options_set(int descriptor, const struct tcp_options *before,

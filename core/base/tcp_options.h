@@ -16,12 +16,12 @@ struct keepalive {
 
 /* All zero is what a new socket has. */
 struct tcp_options {
-    uint32_t defer_accept_ms;  /* listening */
-    uint32_t fast_open_queue;  /* listening */
-    bool fast_open;            /* connecting */
-    uint32_t user_timeout_ms;  /* 0: the kernel's */
+    uint32_t defer_accept_ms; /* listening */
+    uint32_t fast_open_queue; /* listening */
+    bool fast_open;           /* connecting */
+    uint32_t user_timeout_ms; /* 0: the kernel's */
     struct keepalive keepalive;
-    char congestion[CONGESTION_BYTES];     /* "": the kernel's */
+    char congestion[CONGESTION_BYTES];    /* "": the kernel's */
     uint64_t receive_buffer, send_buffer; /* bytes; 0: the kernel's */
 };
 

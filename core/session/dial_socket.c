@@ -18,7 +18,8 @@ static bool allow_any_address(int descriptor, int family) {
 }
 
 /* Without it the kernel takes a port at bind that nobody else can use meanwhile, for whatever
- * destination: about 28 000 of them. With it, connect takes one that is free for the destination. */
+ * destination: about 28 000 of them. With it, connect takes one that is free for the destination.
+ */
 static void take_port_later(int descriptor) {
     int one = 1;
     if (setsockopt(descriptor, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one)) != 0) {

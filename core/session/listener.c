@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "session/session.h"
+#include "session/spread.h"
 
 #define ACCEPTS_PER_TURN 64
 #define PAUSE_SECONDS 0.1
@@ -75,7 +76,9 @@ static void accept_batch(struct data_plane *plane, struct worker_listener *liste
         peer.any.sa_family = AF_UNIX;
         int descriptor = accept4(socket, &peer.any, &peer.length, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (descriptor >= 0) {
-            session_open(plane, listener, descriptor, &peer);
+            if (!spread_hand_over(plane, listener, descriptor, &peer)) {
+                session_open(plane, listener, descriptor, &peer);
+            }
             continue;
         }
         switch (errno) {
@@ -137,9 +140,11 @@ void listener_open_all(struct data_plane *plane) {
             list_append(&plane->listeners, &listener->node);
         }
     }
+    spread_start(plane);
 }
 
 void listener_close_all(struct data_plane *plane) {
+    spread_stop(plane);
     ev_timer_stop(plane->loop, &plane->accept_pause);
     list_each(node, &plane->listeners) {
         struct listener *listener = container_of(node, struct listener, node);

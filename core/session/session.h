@@ -38,7 +38,8 @@ struct data_plane {
     struct ev_timer accept_pause;
     struct ev_check begin_turn;
     ev_tstamp now; /* monotonic time of this turn: ev_now follows the wall clock and may jump */
-    int reserve_descriptor; /* given up to close a newcomer politely when descriptors run out */
+    struct ev_async newcomers; /* handed over by other workers; spread.c */
+    int reserve_descriptor;    /* given up to close a newcomer politely when descriptors run out */
     struct list sessions[SESSION_STATE_COUNT]; /* a state is the list a session is on */
     struct ev_idle more_routed;                /* active while some wait for the next turn */
     struct ev_prepare end_of_turn;             /* dials the routed, frees the closed ones */

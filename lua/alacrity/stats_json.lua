@@ -7,7 +7,7 @@ local ROOT = format.order { "version", "configuration", "now_ms", "uptime_ms", "
   "socket_options_refused_total",
   "listeners", "pools", "workers", "scripts", "script_metrics", "arena", "shared" }
 local LISTENER = format.order { "bind", "pool", "route", "service", "max_sessions",
-  "sessions_active", "sessions_total", "bytes_in_total", "bytes_out_total", "routes_total",
+  "sessions_active", "sessions_total", "handed_over_total", "bytes_in_total", "bytes_out_total", "routes_total",
   "route_errors_total", "route_timeouts_total", "route_overruns_total", "route_resting_total",
   "route_out_total", "route_out_workers", "ended" }
 local POOL = format.order { "policy", "fallback", "check", "check_out", "zone", "retries", "sessions_active",

@@ -11,7 +11,8 @@ from kernel import (Namespace, congestion, congestion_controls, connection_from,
 from support import (LIMIT, QUESTION, Alacrity, Server, ask, command, dead_address, dial, eventually,
                      free_port, read_exactly, serve_echo, serve_name, short_folder, web_over)
 
-OTHER = next((name for name in congestion_controls() if name != congestion_controls()[0]), None)
+OTHER = next((name for name in congestion_controls("allowed") if name != congestion(socket.socket())),
+             None)
 WANTED = {"user_timeout": "31s", "keepalive": {"idle": "33s", "interval": "7s", "count": 4},
           "receive_buffer": "96KiB", "send_buffer": "80KiB", **({"congestion": OTHER} if OTHER else {})}
 

@@ -30,8 +30,8 @@ end
 
 local function listener(name, more)
   local l = { name = name, bind = { "127.0.0.1:8080" }, max_sessions = 0, sessions_active = 0,
-    sessions_total = 0, bytes_in_total = 0, bytes_out_total = 0, ended = { done = 0,
-      client_reset = 0, backend_reset = 0, idle_timeout = 0, session_timeout = 0,
+    sessions_total = 0, handed_over_total = 0, bytes_in_total = 0, bytes_out_total = 0,
+    ended = { done = 0, client_reset = 0, backend_reset = 0, idle_timeout = 0, session_timeout = 0,
       connect_failed = 0, no_backend = 0, limit = 0, out_of_descriptors = 0, out_of_memory = 0,
       drain = 0, killed = 0, rejected = 0, no_route = 0, route_failed = 0 } }
   for k, v in pairs(more or {}) do

@@ -82,6 +82,8 @@
 ---@field sessions_active integer
 --- Accepted and admitted.
 ---@field sessions_total integer
+--- Accepted by one worker and served by another, so that all have their share.
+---@field handed_over_total integer
 --- From clients.
 ---@field bytes_in_total integer
 --- To clients.
