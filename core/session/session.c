@@ -513,5 +513,6 @@ void session_close(struct session *session, enum session_reason reason) {
     if (plan != NULL) {
         plane_release_plan(plane, plan);
     }
+    spread_note_end(plane, plane->now - session->opened);
     count_open(plane, -1);
 }

@@ -39,7 +39,9 @@ struct data_plane {
     struct ev_check begin_turn;
     ev_tstamp now; /* monotonic time of this turn: ev_now follows the wall clock and may jump */
     struct ev_async newcomers; /* handed over by other workers; spread.c */
-    int reserve_descriptor;    /* given up to close a newcomer politely when descriptors run out */
+    ev_tstamp brief_since; /* spread.c: sessions that ended since then after a short life, ... */
+    uint32_t brief, brief_before; /* ... and in the period before */
+    int reserve_descriptor; /* given up to close a newcomer politely when descriptors run out */
     struct list sessions[SESSION_STATE_COUNT]; /* a state is the list a session is on */
     struct ev_idle more_routed;                /* active while some wait for the next turn */
     struct ev_prepare end_of_turn;             /* dials the routed, frees the closed ones */

@@ -12,10 +12,13 @@
 
 #define INBOX 64u
 
-/* A worker with more than 9/8 of the mean and one more hands newcomers over: far enough from the
- * mean to leave what comes and goes in no time to chance, near enough for sessions that stay. */
+/* A worker with more than 9/8 of the mean and one more hands newcomers over. */
 #define EXCESS_NUMERATOR 9u
 #define EXCESS_DENOMINATOR 8u
+/* But not while as many sessions have ended after such a short life, in the time of one, as are
+ * open: chance evens those out by itself. Of 64 short connections at a time over two workers 29 %
+ * were handed over, for 5 % more CPU. */
+#define BRIEF_SECONDS 0.1
 
 struct newcomer {
     int descriptor;
@@ -60,6 +63,29 @@ uint32_t spread_count(uint32_t worker, int32_t change) {
     uint32_t now = spread_open(worker) + (uint32_t)change;
     atomic_store_explicit(&shares[worker].open, now, memory_order_relaxed);
     return now;
+}
+
+static void begin_period(struct data_plane *plane) {
+    ev_tstamp passed = plane->now - plane->brief_since;
+    if (passed >= BRIEF_SECONDS) {
+        plane->brief_before = passed < 2 * BRIEF_SECONDS ? plane->brief : 0;
+        plane->brief = 0;
+        plane->brief_since = plane->now;
+    }
+}
+
+void spread_note_end(struct data_plane *plane, ev_tstamp lived) {
+    if (lived < BRIEF_SECONDS) {
+        begin_period(plane);
+        plane->brief++;
+    }
+}
+
+/* Are most of its sessions of the kind that ends in no time? */
+static bool turns_over(struct data_plane *plane) {
+    begin_period(plane);
+    uint32_t brief = plane->brief > plane->brief_before ? plane->brief : plane->brief_before;
+    return brief >= spread_open(plane->worker);
 }
 
 /* ---- taking ---- */
@@ -151,7 +177,7 @@ static uint32_t choose(uint32_t self) {
 bool spread_hand_over(struct data_plane *plane, const struct worker_listener *listener,
                       int descriptor, const struct address *peer) {
     uint32_t taker = choose(plane->worker);
-    if (taker == plane->worker) {
+    if (taker == plane->worker || turns_over(plane)) {
         return false;
     }
     struct inbox *inbox = &inboxes[taker];

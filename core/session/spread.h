@@ -12,6 +12,8 @@ uint32_t spread_open(uint32_t worker);
 uint64_t spread_open_all(void);
 /* The worker: it has so many more. Returns how many it has now. */
 uint32_t spread_count(uint32_t worker, int32_t change);
+/* The worker: a session ended that lived so long. */
+void spread_note_end(struct data_plane *plane, ev_tstamp lived);
 
 /* The worker, while it is made: others may not hand it anything yet. */
 void spread_init(struct data_plane *plane);

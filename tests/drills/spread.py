@@ -8,6 +8,7 @@ import resource
 import socket
 import statistics
 import sys
+import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "cases"))
@@ -23,6 +24,7 @@ def measure(balancer, port, count, workers):
     clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(count)]
     eventually(lambda: sum(spread(balancer, workers)) == count, f"{count} sessions", 60)
     shares = spread(balancer, workers)
+    time.sleep(0.25)  # they stay: what comes and goes in no time is left to chance
     for client in clients:
         client.close()
     eventually(lambda: sum(spread(balancer, workers)) == 0, "all have ended", 60)
