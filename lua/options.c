@@ -315,12 +315,12 @@ static void check_limits(struct checking *checking, const struct option *option,
     }
     if (option->has_minimum && !(number >= option->minimum)) {
         messages_add(checking->messages, value->at,
-                     "option '%s' of script %s is %g; write at least %g", option->name,
+                     "option '%s' of script %s is %.14g; write at least %.14g", option->name,
                      checking->script->name, number, option->minimum);
         checking->ok = false;
     } else if (option->has_maximum && !(number <= option->maximum)) {
         messages_add(checking->messages, value->at,
-                     "option '%s' of script %s is %g; write at most %g", option->name,
+                     "option '%s' of script %s is %.14g; write at most %.14g", option->name,
                      checking->script->name, number, option->maximum);
         checking->ok = false;
     }
@@ -357,7 +357,7 @@ static void put_choices(lua_State *lua, struct text *out) {
         if (lua_type(lua, -1) == LUA_TSTRING) {
             text_format(out, "%s%s", separator, lua_tostring(lua, -1));
         } else if (lua_type(lua, -1) == LUA_TNUMBER) {
-            text_format(out, "%s%g", separator, lua_tonumber(lua, -1));
+            text_format(out, "%s%.14g", separator, lua_tonumber(lua, -1));
         } else if (lua_type(lua, -1) == LUA_TBOOLEAN) {
             text_format(out, "%s%s", separator, lua_toboolean(lua, -1) ? "true" : "false");
         }

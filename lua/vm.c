@@ -25,6 +25,8 @@
 #include "pool/arena.h"
 #include "pool/view.h"
 
+#define OPENING_BUDGET_US 1000000u /* takes some 300 µs, on a machine at rest */
+
 static const char cdef_text[] =
 #include "script_cdef.h"
     ;
@@ -234,7 +236,12 @@ static bool open_lua(struct vm *vm, char *error, size_t error_bytes) {
         return false;
     }
     lua_atpanic(vm->lua, on_panic);
+    const uint32_t budget_us = vm->budget_us; /* of what users wrote; this is all ours */
+    if (budget_us > 0 && budget_us < OPENING_BUDGET_US) {
+        vm->budget_us = OPENING_BUDGET_US;
+    }
     int status = guard_cfunction(vm, open_state, vm);
+    vm->budget_us = budget_us;
     if (status == GUARD_STOPPED) {
         vm_describe_stop(vm, false, error, error_bytes);
     } else if (status != 0) {

@@ -34,6 +34,18 @@ static inline void list_remove(struct list *node) {
     list_init(node);
 }
 
+/* Moves all of `from` behind what `to` has, in order. */
+static inline void list_move_all(struct list *from, struct list *to) {
+    if (list_is_empty(from)) {
+        return;
+    }
+    from->next->previous = to->previous;
+    to->previous->next = from->next;
+    from->previous->next = to;
+    to->previous = from->previous;
+    list_init(from);
+}
+
 /* The current node may be removed inside the loop. */
 #define list_each(node, head)                                                                      \
     for (struct list *node = (head)->next, *node##_next = node->next; node != (head);              \

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "config/scalar.h"
+#include "config/given.h"
 
 struct script_version *version_new(struct snapshot *snapshot, const struct script_use *use,
                                    const char *name, const char *path, const char *origin) {
@@ -41,36 +41,15 @@ struct script_version *version_again(struct script_version *version, const char 
 }
 
 bool version_set_options(struct script_version *version, char *const *texts, uint32_t count) {
-    struct region *memory = &version->memory;
-    struct value *with = region_take(memory, sizeof(*with));
-    struct value *items = region_take_array(memory, count + 1, sizeof(*items));
-    char **keys = region_take_array(memory, count + 1, sizeof(*keys));
-    struct position *places = region_take_array(memory, count + 1, sizeof(*places));
-    if (with == NULL || items == NULL || keys == NULL || places == NULL) {
-        return false;
-    }
+    version->use.with = NULL;
     for (uint32_t i = 0; i < count; i++) {
-        const char *written = strchr(texts[i], '=') + 1; /* whoever made the text saw to it */
-        struct value *value = &items[i];
-        *value = (struct value){.kind = VALUE_STRING,
-                                .at = version->use.at,
-                                .string = region_copy(memory, written, strlen(written))};
-        keys[i] = region_copy(memory, texts[i], (size_t)(written - texts[i]) - 1);
-        places[i] = version->use.at;
-        if (scalar_number(written, &value->number) == SCALAR_OK) {
-            value->kind = VALUE_NUMBER;
-        } else if (scalar_boolean(written, &value->boolean) == SCALAR_OK) {
-            value->kind = VALUE_BOOLEAN;
+        version->use.with =
+            given_add(&version->memory, version->use.with, version->use.at, texts[i]);
+        if (version->use.with == NULL) {
+            return false;
         }
     }
-    *with = (struct value){.kind = VALUE_MAP,
-                           .at = version->use.at,
-                           .count = count,
-                           .items = items,
-                           .keys = keys,
-                           .key_at = places};
-    version->use.with = with;
-    return !memory->failed;
+    return true;
 }
 
 struct script_version *version_hold(struct script_version *version) {

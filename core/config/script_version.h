@@ -27,8 +27,8 @@ struct script_version *version_new(struct snapshot *snapshot, const struct scrip
 /* A version of the same file and options, of which the source is none yet. NULL: out of memory. */
 struct script_version *version_again(struct script_version *version, const char *origin)
     __attribute__((warn_unused_result));
-/* Gives the version, which nobody else has yet, options of its own: KEY=VALUE, each value what it
- * would mean in a configuration. False: out of memory. */
+/* Gives the version, which nobody else has yet, options of its own (given.h). False: out of
+ * memory. */
 bool version_set_options(struct script_version *version, char *const *texts, uint32_t count)
     __attribute__((warn_unused_result));
 struct script_version *version_hold(struct script_version *version);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/given.h"
 #include "config/scalar.h"
 #include "offline/offline.h"
 #include "offline/words.h"
@@ -108,89 +109,14 @@ static int add_policy(struct scenario *scenario, char *text) {
     return OFFLINE_OK;
 }
 
-/* A word, as it would be read in a configuration. False: no memory. */
-static bool read_word(struct region *memory, const char *text, size_t length, struct value *out) {
-    out->kind = VALUE_STRING;
-    out->string = region_copy(memory, text, length);
-    if (out->string == NULL) {
-        return false;
-    }
-    if (scalar_number(out->string, &out->number) == SCALAR_OK) {
-        out->kind = VALUE_NUMBER;
-    } else if (scalar_boolean(out->string, &out->boolean) == SCALAR_OK) {
-        out->kind = VALUE_BOOLEAN;
-    }
-    return true;
-}
-
-/* A word, or [a, b], a list of words. False: no memory. */
-static bool read_value(struct region *memory, const char *text, struct value *out) {
-    size_t length = strlen(text);
-    if (length < 2 || text[0] != '[' || text[length - 1] != ']') {
-        return read_word(memory, text, length, out);
-    }
-    uint32_t count = 1;
-    for (const char *at = text; *at != '\0'; at++) {
-        count += *at == ',';
-    }
-    out->kind = VALUE_LIST;
-    out->items = region_take_array(memory, count, sizeof(*out->items));
-    for (const char *at = text + 1; out->items != NULL && *at != '\0';) {
-        at += strspn(at, " ");
-        size_t word = strcspn(at, ",]"), trimmed = word;
-        while (trimmed > 0 && at[trimmed - 1] == ' ') {
-            trimmed--;
-        }
-        struct value *item = &out->items[out->count];
-        *item = (struct value){.at = out->at};
-        if (trimmed > 0 && !read_word(memory, at, trimmed, item)) {
-            return false;
-        }
-        out->count += trimmed > 0;
-        at += word + 1;
-    }
-    return out->items != NULL;
-}
-
-/* KEY=VALUE for the policy named last; the value means what it would mean in a configuration. */
+/* KEY=VALUE for the policy named last. */
 static int add_option(struct scenario *scenario, const char *text) {
-    const char *written;
-    struct region *memory = &scenario->memory;
-    char *key = words_split(scenario, text, "=", &written);
-    if (key == NULL) {
-        return words_no_memory();
-    }
-    if (scenario->policy_count == 0 || written == NULL || key[0] == '\0') {
+    if (scenario->policy_count == 0 || !given_is_option(text)) {
         return words_mistake("--with follows a --policy, and is written KEY=VALUE, not %s", text);
     }
     struct script_use *use = &scenario->policies[scenario->policy_count - 1];
-    uint32_t count = use->with != NULL ? use->with->count : 0;
-    struct value *with = region_take(memory, sizeof(*with));
-    struct value *items = region_take_array(memory, count + 1, sizeof(*items));
-    char **keys = region_take_array(memory, count + 1, sizeof(*keys));
-    struct position *places = region_take_array(memory, count + 1, sizeof(*places));
-    if (with == NULL || items == NULL || keys == NULL || places == NULL) {
-        return words_no_memory();
-    }
-    *with = (struct value){.kind = VALUE_MAP,
-                           .at = use->at,
-                           .count = count + 1,
-                           .items = items,
-                           .keys = keys,
-                           .key_at = places};
-    for (uint32_t i = 0; i < count; i++) {
-        items[i] = use->with->items[i];
-        keys[i] = use->with->keys[i];
-        places[i] = use->at;
-    }
-    keys[count] = key;
-    places[count] = use->at;
-    items[count] = (struct value){.at = use->at};
-    if (!read_value(memory, written, &items[count])) {
-        return words_no_memory();
-    }
-    use->with = with;
-    return OFFLINE_OK;
+    use->with = given_add(&scenario->memory, use->with, use->at, text);
+    return use->with != NULL ? OFFLINE_OK : words_no_memory();
 }
 
 /* The file's or stock name, and the options. */

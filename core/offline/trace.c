@@ -13,6 +13,8 @@
 #include "config/scalar.h"
 #include "offline/offline.h"
 
+#define LINE_BYTES ((size_t)1 << 20) /* no line is as long */
+
 /* ---- one line of flat JSON ---- */
 
 /* What is wanted of a line. The texts are reused for the next. */
@@ -267,19 +269,34 @@ static bool is_text(const struct text *text, const char *wanted) {
     return text->length > 0 && strcmp(text->bytes, wanted) == 0;
 }
 
+/* Reads a line, its end left out, but no more than LINE_BYTES of it: a file may be anything, and
+ * have none. False: there is none any more. */
+static bool read_line(FILE *in, char bytes[LINE_BYTES + 1], size_t *length) {
+    int byte = getc_unlocked(in);
+    bool any = byte != EOF;
+    *length = 0;
+    while (byte != EOF && byte != '\n' && *length < LINE_BYTES) {
+        bytes[(*length)++] = (char)byte;
+        byte = *length < LINE_BYTES ? getc_unlocked(in) : EOF;
+    }
+    bytes[*length] = '\0';
+    return any;
+}
+
 static int read_lines(struct trace *trace, FILE *in, const char *file, const char *pool,
                       struct line *line) {
-    char *bytes = NULL;
-    size_t capacity = 0;
-    ssize_t length;
+    char *bytes = malloc(LINE_BYTES + 1);
+    size_t length;
     uint64_t number = 0;
-    const char *wrong = NULL;
-    while (wrong == NULL && (length = getline(&bytes, &capacity, in)) >= 0) {
+    const char *wrong = bytes != NULL ? NULL : "out of memory";
+    while (wrong == NULL && read_line(in, bytes, &length)) {
         number++;
-        if (strspn(bytes, " \t\r\n") == (size_t)length) {
+        if (strspn(bytes, " \t\r\n") == length && length < LINE_BYTES) {
             continue;
         }
-        if (memchr(bytes, '\0', (size_t)length) != NULL) {
+        if (length == LINE_BYTES) {
+            wrong = "this line is longer than 1 MiB";
+        } else if (memchr(bytes, '\0', length) != NULL) {
             wrong = "it has a NUL byte";
         } else if (!parse_line(line, bytes)) {
             wrong = line->wrong;

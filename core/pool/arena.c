@@ -387,14 +387,14 @@ static void zero_row(void *row, size_t bytes) {
     }
 }
 
-static uint32_t workers_used(const struct arena *arena) {
+uint32_t arena_workers(const struct arena *arena) {
     return atomic_load_explicit(&arena->workers, memory_order_relaxed);
 }
 
 static void recycle_slot(struct arena *arena, struct slot *slot) {
     uint32_t index = slot_index(arena, slot);
     book_unlink(&arena->slots, slot_hash(slot->script.pool, slot->script.name), index);
-    for (uint32_t worker = 0; worker < workers_used(arena); worker++) {
+    for (uint32_t worker = 0; worker < arena_workers(arena); worker++) {
         zero_row(arena_slot_row(arena, slot, worker), sizeof(struct slot_row));
     }
     unrefer(&arena_slot_pool(arena, slot)->references);
@@ -407,7 +407,7 @@ static void recycle_slot(struct arena *arena, struct slot *slot) {
 static void recycle_pool(struct arena *arena, struct pool_facts *pool) {
     uint32_t index = pool_index(arena, pool);
     book_unlink(&arena->pools, name_hash(pool->name), index);
-    for (uint32_t worker = 0; worker < workers_used(arena); worker++) {
+    for (uint32_t worker = 0; worker < arena_workers(arena); worker++) {
         zero_row(arena_pool_row(arena, pool, worker), sizeof(struct pool_row));
     }
     memset(pool, 0, sizeof *pool);
@@ -418,7 +418,7 @@ static void recycle_pool(struct arena *arena, struct pool_facts *pool) {
 static void recycle_listener(struct arena *arena, struct listener_facts *listener) {
     uint32_t index = listener_index(arena, listener);
     book_unlink(&arena->listeners, name_hash(listener->name), index);
-    for (uint32_t worker = 0; worker < workers_used(arena); worker++) {
+    for (uint32_t worker = 0; worker < arena_workers(arena); worker++) {
         zero_row(arena_listener_row(arena, listener, worker), sizeof(struct listener_row));
     }
     zero_row(arena_listener_row(arena, listener, ARENA_CONTROL_ROW), sizeof(struct listener_row));
@@ -473,7 +473,7 @@ static void add_row(void *sum, const void *row, size_t bytes) {
 
 struct slot_row arena_slot_sum(struct arena *arena, const struct slot *slot) {
     struct slot_row sum = {0};
-    for (uint32_t worker = 0; worker < workers_used(arena); worker++) {
+    for (uint32_t worker = 0; worker < arena_workers(arena); worker++) {
         add_row(&sum, arena_slot_row(arena, slot, worker), sizeof sum);
     }
     return sum;
@@ -481,7 +481,7 @@ struct slot_row arena_slot_sum(struct arena *arena, const struct slot *slot) {
 
 struct pool_row arena_pool_sum(struct arena *arena, const struct pool_facts *pool) {
     struct pool_row sum = {0};
-    for (uint32_t worker = 0; worker < workers_used(arena); worker++) {
+    for (uint32_t worker = 0; worker < arena_workers(arena); worker++) {
         add_row(&sum, arena_pool_row(arena, pool, worker), sizeof sum);
     }
     return sum;
@@ -489,7 +489,7 @@ struct pool_row arena_pool_sum(struct arena *arena, const struct pool_facts *poo
 
 struct listener_row arena_listener_sum(struct arena *arena, const struct listener_facts *listener) {
     struct listener_row sum = {0};
-    for (uint32_t worker = 0; worker < workers_used(arena); worker++) {
+    for (uint32_t worker = 0; worker < arena_workers(arena); worker++) {
         add_row(&sum, arena_listener_row(arena, listener, worker), sizeof sum);
     }
     add_row(&sum, arena_listener_row(arena, listener, ARENA_CONTROL_ROW), sizeof sum);
@@ -497,12 +497,12 @@ struct listener_row arena_listener_sum(struct arena *arena, const struct listene
 }
 
 bool arena_row_is_used(const struct arena *arena, uint32_t worker) {
-    return worker < workers_used(arena) || worker == ARENA_CONTROL_ROW;
+    return worker < arena_workers(arena) || worker == ARENA_CONTROL_ROW;
 }
 
 void arena_use_workers(struct arena *arena, uint32_t count) {
     count = count < ARENA_CONTROL_ROW ? count : ARENA_CONTROL_ROW;
-    if (count > workers_used(arena)) {
+    if (count > arena_workers(arena)) {
         atomic_store_explicit(&arena->workers, count, memory_order_relaxed);
     }
 }

@@ -72,6 +72,8 @@ struct pool_row arena_pool_sum(struct arena *arena, const struct pool_facts *poo
 struct listener_row arena_listener_sum(struct arena *arena, const struct listener_facts *listener);
 /* Control, when workers start: rows [0, count) are in use from now on. */
 void arena_use_workers(struct arena *arena, uint32_t count);
+/* Any thread: how many workers' rows are in use. */
+uint32_t arena_workers(const struct arena *arena);
 /* Entries in use now (slots, pools, listeners), for stats and the churn test. */
 void arena_usage(const struct arena *arena, uint32_t *slots, uint32_t *pools, uint32_t *listeners);
 

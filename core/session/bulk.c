@@ -65,7 +65,7 @@ ssize_t bulk_read(struct side *from) {
         errno = EMFILE;
         return -1;
     }
-    ssize_t moved = splice(from->io.fd, NULL, to->pipe->write_end, NULL, PIPE_BYTES,
+    ssize_t moved = splice(from->descriptor, NULL, to->pipe->write_end, NULL, PIPE_BYTES,
                            SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     if (moved > 0) {
         to->piped = (uint32_t)moved;
@@ -78,7 +78,7 @@ ssize_t bulk_read(struct side *from) {
 }
 
 ssize_t bulk_write(struct side *to) {
-    ssize_t moved = splice(to->pipe->read_end, NULL, to->io.fd, NULL, to->piped,
+    ssize_t moved = splice(to->pipe->read_end, NULL, to->descriptor, NULL, to->piped,
                            SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     if (moved > 0) {
         to->piped -= (uint32_t)moved;

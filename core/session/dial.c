@@ -127,8 +127,6 @@ static struct slot *pick(struct session *session) {
     return (struct slot *)(uintptr_t)view->script.eligible[position];
 }
 
-static void on_writable(struct ev_loop *loop, struct ev_io *io, int events);
-
 /* Starts to connect to the slot. 0: under way. Else errno. */
 static int start_connect(struct session *session, const struct address *address) {
     int descriptor = socket(address->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -145,9 +143,10 @@ static int start_connect(struct session *session, const struct address *address)
         return error;
     }
     struct side *side = &session->backend;
-    ev_io_init(&side->io, on_writable, descriptor, EV_WRITE);
-    ev_io_start(session->plane->loop, &side->io);
-    return 0;
+    side->descriptor = descriptor;
+    side->held_back = address->any.sa_family != AF_UNIX;
+    ready_reset(side, address->any.sa_family);
+    return ready_watch(side) ? 0 : ENOMEM; /* or too many are watched */
 }
 
 /* Counts the session on the slot, unless that would break its exact cap against other workers. */
@@ -206,10 +205,9 @@ static bool attempt_failed(struct session *session, int error) {
     session->slot = NULL;
     session->slot_row = NULL;
     atomic_fetch_sub_explicit(&slot->script.view.active, 1, memory_order_release);
-    if (session->backend.io.fd >= 0) {
-        ev_io_stop(session->plane->loop, &session->backend.io);
-        close(session->backend.io.fd);
-        session->backend.io.fd = -1;
+    if (session->backend.descriptor >= 0) {
+        close(session->backend.descriptor);
+        session->backend.descriptor = -1;
     }
     switch (error) {
     case EMFILE:
@@ -274,20 +272,21 @@ void dial_timed_out(struct session *session) {
     }
 }
 
-static void on_writable(struct ev_loop *loop, struct ev_io *io, int events) {
-    (void)loop;
-    struct session *session = container_of(io, struct side, io)->session;
+void dial_on_ready(struct session *session) {
+    const struct side *backend = &session->backend;
     int error = 0;
     socklen_t length = sizeof(error);
-    if ((events & EV_ERROR) != 0) { /* the kernel would not watch it: no memory, or too many */
-        error = ENOMEM;
-    } else if (getsockopt(io->fd, SOL_SOCKET, SO_ERROR, &error, &length) != 0) {
+    if (backend->ready.failed &&
+        getsockopt(backend->descriptor, SOL_SOCKET, SO_ERROR, &error, &length) != 0) {
         error = errno;
     }
     if (error != 0) {
         if (attempt_failed(session, error)) {
             dial_next(session);
         }
+        return;
+    }
+    if (!backend->ready.writable) {
         return;
     }
     ev_tstamp took = session->plane->now - session->dial->started;

@@ -2,7 +2,6 @@
  * the session's worker. */
 #include <errno.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -62,9 +61,6 @@ int dial_prepare(const struct session *session, int descriptor, const struct add
     if (to->any.sa_family == AF_UNIX) {
         return 0;
     }
-    int one = 1;
-    /* Without it the relay is slower, not wrong. */
-    (void)setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     tcp_options_set(descriptor, &none, &pool->tcp);
     if (pool->source.kind != SOURCE_KERNEL) {
         return bind_source(session, descriptor, &pool->source, to->any.sa_family);

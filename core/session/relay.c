@@ -12,11 +12,11 @@
  * the client is still uploading, and unread bytes would turn our close into a reset that takes the
  * answer with it. For the same reason the reset waits until the peer has the whole answer.
  *
- * A side whose stream ended is not watched (it would be readable for ever), so nothing tells when
- * it is reset later: relay_look asks, about every second, while there is such a side.
- */
+ * Which socket can do something is known from edges (ready.c): a turn goes on until the kernel says
+ * no, somebody else must go first, or the session had its share. */
 #include <errno.h>
 #include <linux/sockios.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,25 +36,14 @@ static enum session_reason reset_reason(const struct side *side) {
     return is_client(side) ? REASON_CLIENT_RESET : REASON_BACKEND_RESET;
 }
 
-/* Watches for what the side can do now: read while its peer takes bytes, write while it has some.
- */
-static void watch(struct side *side) {
-    int events = 0;
-    if (!side->read_closed && !side_has_pending(side->peer)) {
-        events |= EV_READ;
-    }
-    if (side_has_pending(side)) {
-        events |= EV_WRITE;
-    }
-    struct ev_loop *loop = side->session->plane->loop;
-    if ((ev_is_active(&side->io) ? side->io.events & (EV_READ | EV_WRITE) : 0) == events) {
-        return;
-    }
-    ev_io_stop(loop, &side->io);
-    if (events != 0) {
-        ev_io_modify(&side->io, events);
-        ev_io_start(loop, &side->io);
-    }
+/* Is there something to read from the side that its peer takes? */
+static bool can_read(const struct side *side) {
+    return side->ready.readable && !side->read_closed && !side_has_pending(side->peer);
+}
+
+/* Does the side take what is pending for it? */
+static bool can_write(const struct side *side) {
+    return side->ready.writable && side_has_pending(side);
 }
 
 static void count_bytes(struct side *from, size_t bytes) {
@@ -74,7 +63,7 @@ static void count_bytes(struct side *from, size_t bytes) {
 /* Is something on its way to the side that it has not acknowledged? */
 static bool is_on_its_way(const struct side *to) {
     int bytes = 0;
-    return ioctl(to->io.fd, SIOCOUTQ, &bytes) == 0 && bytes > 0;
+    return ioctl(to->descriptor, SIOCOUTQ, &bytes) == 0 && bytes > 0;
 }
 
 static void set_broken(struct side *side) {
@@ -85,7 +74,7 @@ static void set_broken(struct side *side) {
 }
 
 /* Nothing comes from the side any more, and nothing reaches it. Its peer is reset as soon as it has
- * all that the side sent; until then relay_look comes back here. False: session closed. */
+ * all that the side sent; until then relay_try_to_end comes back here. False: session closed. */
 static bool side_died(struct side *dead) {
     if (!dead->peer->broken && is_on_its_way(dead->peer)) {
         session_arm_timer(dead->session);
@@ -109,13 +98,9 @@ static bool pass_end_on(struct side *from) {
     }
     if (!from->cut) {
         /* Fails only when the peer is gone already; its reading end reports that. */
-        (void)shutdown(to->io.fd, SHUT_WR);
+        (void)shutdown(to->descriptor, SHUT_WR);
     }
-    if (from->broken) {
-        return side_died(from);
-    }
-    session_arm_timer(session); /* for relay_look */
-    return true;
+    return !from->broken || side_died(from);
 }
 
 /* Writing to `to` failed: no more can reach it, but what it sent may still reach its peer.
@@ -134,6 +119,8 @@ static bool side_broke(struct side *to, int error) {
 static bool sending_failed(struct side *to, int error) {
     switch (error) {
     case EAGAIN:
+        to->ready.writable = false;
+        return true;
     case EINTR:
         return true;
     case ENOBUFS: /* the socket stays writable all the while: waiting for that would spin */
@@ -145,10 +132,32 @@ static bool sending_failed(struct side *to, int error) {
     }
 }
 
+/* Linux holds a small segment back while an earlier small one is not acknowledged (Minshall's
+ * variant of Nagle's algorithm), so never the first: a side that is sent to once is spared the
+ * call. */
+static void send_at_once(struct side *to) {
+    if (to->held_back && to->sent) {
+        int one = 1;
+        /* Without it the relay is slower, not wrong. */
+        (void)setsockopt(to->descriptor, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+        to->held_back = false;
+    }
+    to->sent = true;
+}
+
+static ssize_t send_to(struct side *to, const char *bytes, size_t length) {
+    send_at_once(to);
+    ssize_t sent = send(to->descriptor, bytes, length, MSG_NOSIGNAL);
+    if (sent >= 0 && (size_t)sent < length) {
+        to->ready.writable = false;
+    }
+    return sent;
+}
+
 /* Sends as much as the receiver takes; the rest becomes its pending bytes. False: session closed.
  */
 static bool deliver(struct side *to, const char *bytes, size_t length) {
-    ssize_t sent = send(to->io.fd, bytes, length, MSG_NOSIGNAL);
+    ssize_t sent = send_to(to, bytes, length);
     if (sent < 0) {
         if (!sending_failed(to, errno)) {
             return false;
@@ -185,6 +194,7 @@ static bool unload(struct side *to) {
 
 /* Writes from the side's pipe. False: session closed. */
 static bool flush_pipe(struct side *to) {
+    send_at_once(to);
     ssize_t sent = bulk_write(to);
     if (sent < 0) {
         return bulk_is_refused(errno) ? unload(to) : sending_failed(to, errno);
@@ -199,7 +209,7 @@ static bool flush(struct side *to) {
         return flush_pipe(to);
     }
     size_t left = to->pending_end - to->pending_start;
-    ssize_t sent = send(to->io.fd, to->pending + to->pending_start, left, MSG_NOSIGNAL);
+    ssize_t sent = send_to(to, to->pending + to->pending_start, left);
     if (sent < 0) {
         return sending_failed(to, errno);
     }
@@ -238,14 +248,16 @@ static bool pump_bulk(struct side *from, bool *copy) {
     ssize_t moved = bulk_read(from);
     if (moved < 0) {
         if (errno == EAGAIN || errno == EINTR) {
+            from->ready.readable = errno == EINTR;
             return true;
         }
         session->copies = session->copies || bulk_is_refused(errno);
         *copy = session->copies || errno == EMFILE || errno == ENOMEM;
         return *copy || reading_failed(from);
     }
-    if (moved == 0) {
-        return ended(from);
+    if (moved == 0) { /* the end, or (RFC 6093) urgent data, which splice does not go past */
+        *copy = true;
+        return true;
     }
     from->streams = (size_t)moved >= session->plane->bulk_least_bytes;
     count_bytes(from, (size_t)moved);
@@ -253,7 +265,7 @@ static bool pump_bulk(struct side *from, bool *copy) {
 }
 
 /* Moves what `from` has to its peer. False: session closed. */
-static bool relay_pump(struct side *from) {
+static bool pump(struct side *from) {
     struct session *session = from->session;
     struct side *to = from->peer;
     char *scratch = session->plane->scratch;
@@ -266,15 +278,19 @@ static bool relay_pump(struct side *from) {
             return true;
         }
     }
-    for (int i = 0; i < READS_PER_TURN; i++) {
-        ssize_t received = recv(from->io.fd, scratch, RELAY_SCRATCH_BYTES, 0);
+    for (int i = 0; i < READS_PER_TURN && can_read(from); i++) {
+        ssize_t received = recv(from->descriptor, scratch, RELAY_SCRATCH_BYTES, 0);
         if (received < 0) {
+            from->ready.readable = errno == EINTR;
             return errno == EAGAIN || errno == EINTR ? true : reading_failed(from);
         }
         if (received == 0) {
             return ended(from);
         }
         count_bytes(from, (size_t)received);
+        bool full = received == (ssize_t)RELAY_SCRATCH_BYTES;
+        bool emptied = !full && from->ready.short_is_empty;
+        from->ready.readable = !emptied || from->ready.end_arrived;
         if (to->broken) {
             continue; /* not activity: nobody gets it */
         }
@@ -282,60 +298,60 @@ static bool relay_pump(struct side *from) {
         if (!deliver(to, scratch, (size_t)received)) {
             return false;
         }
-        bool full = received == (ssize_t)RELAY_SCRATCH_BYTES;
         from->streams = full || (i > 0 && from->streams);
-        if (to->pending != NULL || !full) {
-            return true; /* the receiver is full, or the sender probably empty */
+        if (emptied && from->ready.end_arrived && !side_has_pending(to)) {
+            return ended(from);
         }
     }
     return true;
 }
 
-static void relay_on_ready(struct ev_loop *loop, struct ev_io *io, int events) {
-    (void)loop;
-    struct side *side = container_of(io, struct side, io);
-    if ((events & EV_ERROR) != 0) { /* the kernel would not watch it: no memory, or too many */
-        session_close(side->session, REASON_OUT_OF_MEMORY);
-        return;
-    }
-    if ((events & EV_WRITE) != 0 && side_has_pending(side) && !flush(side)) {
-        return;
-    }
-    if ((events & EV_READ) != 0 && !side->read_closed && !side_has_pending(side->peer) &&
-        !relay_pump(side)) {
-        return;
-    }
-    watch(side);
-    watch(side->peer);
-}
-
-/* Was it reset? Only poll tells without taking soft errors (an ICMP "unreachable" on the way) for
- * the end, as SO_ERROR would. POLLHUP does not count: a unix socket has it as soon as the other end
- * closed in order, and then it is as with TCP, where closing looks like a mere end of stream. */
+/* An end of stream says nothing of what happens later. Only poll tells without taking soft errors
+ * (an ICMP "unreachable" on the way) for the end, as SO_ERROR would. POLLHUP does not count: a unix
+ * socket has it as soon as the other end closed in order, and then it is as with TCP, where closing
+ * looks like a mere end of stream. */
 static bool was_reset(const struct side *side) {
-    struct pollfd look = {.fd = side->io.fd};
+    struct pollfd look = {.fd = side->descriptor};
     return poll(&look, 1, 0) == 1 && (look.revents & POLLERR) != 0;
 }
 
-bool relay_look(struct session *session) {
-    struct side *sides[] = {&session->client, &session->backend};
-    for (int i = 0; i < 2; i++) {
-        struct side *side = sides[i];
-        if (!side->read_closed || (!side->broken && !was_reset(side))) {
-            continue;
-        }
-        set_broken(side);
-        if (!side_died(side)) {
-            return false;
-        }
-        watch(side);
-        watch(side->peer);
+/* A side that failed after its end of stream: nothing is read from it that would tell. False:
+ * session closed. */
+static bool notice_reset(struct side *side) {
+    if (!side->ready.failed || !side->read_closed || side->broken || !was_reset(side)) {
+        return true;
     }
-    return true;
+    set_broken(side);
+    return side_died(side);
 }
 
-bool relay_has_ended_side(const struct session *session) {
-    return session->client.read_closed || session->backend.read_closed;
+void relay_on_ready(struct session *session) {
+    struct side *client = &session->client, *backend = &session->backend;
+    if (!notice_reset(client) || !notice_reset(backend)) {
+        return;
+    }
+    if ((can_write(client) && !flush(client)) || (can_write(backend) && !flush(backend))) {
+        return;
+    }
+    if ((can_read(client) && !pump(client)) || (can_read(backend) && !pump(backend))) {
+        return;
+    }
+    if (can_write(client) || can_write(backend) || can_read(client) || can_read(backend)) {
+        ready_later(session);
+    }
+}
+
+static bool is_dead(const struct side *side) {
+    return side->read_closed && side->broken;
+}
+
+bool relay_is_ending(const struct session *session) {
+    return is_dead(&session->client) || is_dead(&session->backend);
+}
+
+bool relay_try_to_end(struct session *session) {
+    return (!is_dead(&session->client) || side_died(&session->client)) &&
+           (!is_dead(&session->backend) || side_died(&session->backend));
 }
 
 void relay_start(struct session *session) {
@@ -350,19 +366,16 @@ void relay_start(struct session *session) {
     plane_release_plan(plane, plan);
     session->last_activity = plane->now;
 
-    ev_set_cb(&session->backend.io, relay_on_ready);
-    ev_io_init(&session->client.io, relay_on_ready, session->client.io.fd, EV_READ);
-    if (session->backend.pending != NULL) { /* a route looked at them */
-        count_bytes(&session->client, session->backend.pending_end);
-        if (!flush(&session->backend)) {
-            return;
-        }
-    }
-    /* The client's first bytes are usually here already. */
-    if (session->backend.pending == NULL && !relay_pump(&session->client)) {
+    struct side *client = &session->client;
+    if (!client->ready.watched && !ready_watch(client)) { /* no memory, or too many are watched */
+        session_close(session, REASON_OUT_OF_MEMORY);
         return;
     }
-    watch(&session->client);
-    watch(&session->backend);
+    client->ready.readable = client->ready.writable =
+        true;                               /* first bytes are usually here already */
+    if (session->backend.pending != NULL) { /* a route looked at them */
+        count_bytes(client, session->backend.pending_end);
+    }
     session_arm_timer(session);
+    relay_on_ready(session);
 }

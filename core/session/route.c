@@ -22,8 +22,9 @@
 struct routing {
     struct worker_listener *listener;
     struct route_run *run; /* NULL: not begun, or it has answered */
-    uint32_t wanted;       /* bytes the script waits for */
+    uint32_t wanted;       /* bytes the script waits for, 0: none */
     bool ended;            /* the client's end of stream was read */
+    bool deaf;             /* the kernel would not watch the client */
     enum route_answer answer;
     struct worker_pool *chosen; /* of ROUTE_POOL */
     char why[64];
@@ -43,11 +44,17 @@ static struct peeked look(void *argument) {
 
 static void want(void *argument, uint32_t bytes) {
     struct session *session = argument;
-    session->dial->routing->wanted = bytes;
+    struct side *client = &session->client;
+    struct routing *routing = session->dial->routing;
+    routing->wanted = bytes;
     if (bytes == 0) {
-        ev_io_stop(session->plane->loop, &session->client.io);
-    } else {
-        ev_io_start(session->plane->loop, &session->client.io);
+        return;
+    }
+    if (!client->ready.watched) {
+        routing->deaf = !ready_watch(client);
+    }
+    if (routing->deaf || client->ready.readable) {
+        ready_later(session);
     }
 }
 
@@ -65,29 +72,45 @@ static bool keep(struct side *backend, const char *bytes, uint32_t length) {
     return true;
 }
 
-static void on_readable(struct ev_loop *loop, struct ev_io *io, int events) {
-    struct session *session = container_of(io, struct side, io)->session;
+/* Reads what is there, up to what the script waits for. False: session closed. */
+static bool read_ahead(struct session *session) {
     struct routing *routing = session->dial->routing;
     char *scratch = session->plane->scratch;
-    if ((events & EV_ERROR) != 0) { /* the kernel would not watch it: no memory, or too many */
-        session_close(session, REASON_OUT_OF_MEMORY);
-        return;
-    }
-    ssize_t received = recv(io->fd, scratch, routing->wanted - peeked_bytes(session), 0);
-    if (received < 0) {
-        if (errno != EAGAIN && errno != EINTR) {
-            session_close(session, REASON_CLIENT_RESET);
+    while (!routing->ended && peeked_bytes(session) < routing->wanted) {
+        ssize_t received =
+            recv(session->client.descriptor, scratch, routing->wanted - peeked_bytes(session), 0);
+        if (received < 0 && errno == EAGAIN) {
+            session->client.ready.readable = false;
+            return true;
         }
+        if (received < 0 && errno != EINTR) {
+            session_close(session, REASON_CLIENT_RESET);
+            return false;
+        }
+        if (received > 0 && !keep(&session->backend, scratch, (uint32_t)received)) {
+            session_close(session, REASON_OUT_OF_MEMORY);
+            return false;
+        }
+        session->last_activity = session->plane->now;
+        routing->ended = received == 0;
+    }
+    return true;
+}
+
+void route_on_ready(struct session *session) {
+    struct routing *routing = session->dial->routing;
+    if (routing->wanted == 0) {
         return;
     }
-    if (received > 0 && !keep(&session->backend, scratch, (uint32_t)received)) {
+    if (routing->deaf) { /* no memory, or too many are watched */
         session_close(session, REASON_OUT_OF_MEMORY);
         return;
     }
-    session->last_activity = session->plane->now;
-    routing->ended = received == 0;
+    if (!read_ahead(session)) {
+        return;
+    }
     if (routing->ended || peeked_bytes(session) >= routing->wanted) {
-        ev_io_stop(loop, io);
+        routing->wanted = 0;
         scripting->route_ready(routing->run);
     }
 }
@@ -122,7 +145,6 @@ void route_begin(struct session *session, struct worker_listener *listener) {
     }
     routing->listener = listener;
     session->dial->routing = routing;
-    ev_io_init(&session->client.io, on_readable, session->client.io.fd, EV_READ);
     session_arm_timer(session);
     char client[ALACRITY_ADDRESS_BYTES];
     const struct alacrity_ctx_private ctx = session_ctx(session, client);
@@ -144,7 +166,6 @@ void route_release(struct session *session) {
     if (routing == NULL) {
         return;
     }
-    ev_io_stop(session->plane->loop, &session->client.io);
     if (routing->run != NULL) {
         scripting->route_cancel(routing->run);
     }
@@ -212,10 +233,5 @@ void route_settle(struct data_plane *plane) {
     struct list *routed = &plane->sessions[SESSION_ROUTED];
     for (int i = 0; i < ROUTED_PER_TURN && !list_is_empty(routed); i++) {
         carry_out(container_of(routed->next, struct session, node));
-    }
-    if (list_is_empty(routed)) {
-        ev_idle_stop(plane->loop, &plane->more_routed);
-    } else {
-        ev_idle_start(plane->loop, &plane->more_routed);
     }
 }

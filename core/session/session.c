@@ -6,7 +6,7 @@
  *        |  /                                                       |
  *        v            connect failed: dial_next again, at most `retries` times
  *   DIALLING ------------------------------------------------> session_close
- *        | dial_on_writable: connected                              ^
+ *        | dial_on_ready: connected                                 ^
  *        v                                                          |
  *   RELAYING ---- both ends finished, reset, timeout, drain, kill --+
  *
@@ -16,8 +16,8 @@
  *  3. `plan` and `dial` are set only until it is connected, and hold one reference of the plan.
  *     `pool` is set from DIALLING on. While `dial->routing` has a run, the state is ROUTING; nobody
  *     frees the plan under it, as its answer is carried out later (ROUTED), outside of any script.
- *  4. A side's io watches for reading only while its peer has nothing pending; but a route's peek
- *     reads on until it has enough, and what it read is the backend's `pending` until connected.
+ *  4. A side is read from only while its peer has nothing pending; but a route's peek reads on
+ *     until it has enough, and what it read is the backend's `pending` until connected.
  *  5. Only session_close closes descriptors and counts an end; it runs once.
  *  6. A stream that is cut ends in a reset on both sides, never in what looks like its end.
  */
@@ -37,7 +37,7 @@
 #include "session/bulk.h"
 #include "session/spread.h"
 
-#define LOOK_SECONDS 1.0 /* between two calls of relay_look */
+#define END_SECONDS 1.0 /* between two calls of relay_try_to_end */
 
 uint32_t plane_session_count(uint32_t worker) {
     return spread_open(worker);
@@ -51,11 +51,15 @@ static void count_open(struct data_plane *plane, int32_t change) {
 }
 
 /* Exact at rest; while N workers accept at the same moment the sum may overshoot by N - 1. */
-static bool process_is_full(const struct snapshot *snapshot) {
+static bool process_is_full(const struct data_plane *plane, const struct snapshot *snapshot) {
     if (snapshot->max_sessions == 0) {
         return false;
     }
-    return spread_open_all() >= snapshot->max_sessions;
+    uint64_t open = 0;
+    for (uint32_t i = 0; i < arena_workers(plane->arena); i++) {
+        open += plane_session_count(i);
+    }
+    return open >= snapshot->max_sessions;
 }
 
 static void end_turn(struct ev_loop *loop, struct ev_prepare *watcher, int events) {
@@ -63,6 +67,11 @@ static void end_turn(struct ev_loop *loop, struct ev_prepare *watcher, int event
     (void)events;
     struct data_plane *plane = container_of(watcher, struct data_plane, end_of_turn);
     route_settle(plane);
+    if (list_is_empty(&plane->sessions[SESSION_ROUTED]) && list_is_empty(&plane->runnable)) {
+        ev_idle_stop(plane->loop, &plane->more_to_do);
+    } else {
+        ev_idle_start(plane->loop, &plane->more_to_do);
+    }
     list_each(node, &plane->sessions[SESSION_CLOSED]) {
         list_remove(node);
         slab_give(&plane->session_slab, container_of(node, struct session, node));
@@ -76,10 +85,16 @@ static void keep_turning(struct ev_loop *loop, struct ev_idle *watcher, int even
     (void)events;
 }
 
-static void note_time(struct ev_loop *loop, struct ev_check *watcher, int events) {
+void plane_note_time(struct data_plane *plane) {
+    plane->now = (double)clock_monotonic_us() / 1e6;
+}
+
+static void begin_turn(struct ev_loop *loop, struct ev_check *watcher, int events) {
     (void)loop;
     (void)events;
-    container_of(watcher, struct data_plane, begin_turn)->now = (double)clock_monotonic_us() / 1e6;
+    struct data_plane *plane = container_of(watcher, struct data_plane, begin_turn);
+    plane_note_time(plane);
+    ready_begin_turn(plane);
 }
 
 bool plane_open(struct data_plane *plane, struct ev_loop *loop, struct arena *arena,
@@ -90,6 +105,10 @@ bool plane_open(struct data_plane *plane, struct ev_loop *loop, struct arena *ar
     plane->bulk_least_bytes = BULK_LEAST_BYTES;
     plane->scratch = malloc(RELAY_SCRATCH_BYTES);
     if (plane->scratch == NULL) {
+        return false;
+    }
+    if (!ready_open(plane)) {
+        free(plane->scratch);
         return false;
     }
     /* Without a reserve the worker still serves; it only cannot refuse politely when out of
@@ -103,13 +122,13 @@ bool plane_open(struct data_plane *plane, struct ev_loop *loop, struct arena *ar
     slab_init(&plane->session_slab, sizeof(struct session));
     slab_init(&plane->dial_slab, sizeof(struct dial));
     spread_init(plane);
-    ev_idle_init(&plane->more_routed, keep_turning);
+    ev_idle_init(&plane->more_to_do, keep_turning);
     ev_prepare_init(&plane->end_of_turn, end_turn);
     ev_prepare_start(loop, &plane->end_of_turn);
-    ev_check_init(&plane->begin_turn, note_time);
+    ev_check_init(&plane->begin_turn, begin_turn);
     ev_set_priority(&plane->begin_turn, EV_MAXPRI);
     ev_check_start(loop, &plane->begin_turn);
-    note_time(loop, &plane->begin_turn, 0);
+    plane_note_time(plane);
     return true;
 }
 
@@ -127,8 +146,9 @@ void plane_close(struct data_plane *plane) {
     farewell_end_all(plane);
     end_turn(plane->loop, &plane->end_of_turn, 0);
     ev_prepare_stop(plane->loop, &plane->end_of_turn);
-    ev_idle_stop(plane->loop, &plane->more_routed);
+    ev_idle_stop(plane->loop, &plane->more_to_do);
     ev_check_stop(plane->loop, &plane->begin_turn);
+    ready_close(plane);
     slab_destroy(&plane->session_slab);
     slab_destroy(&plane->dial_slab);
     bulk_close(plane);
@@ -232,7 +252,7 @@ static void session_on_timer(struct ev_loop *loop, struct ev_timer *timer, int e
 static void side_init(struct side *side, struct side *peer, struct session *session) {
     side->peer = peer;
     side->session = session;
-    side->io.fd = -1;
+    side->descriptor = -1;
 }
 
 struct session *session_new(struct data_plane *plane, struct worker_plan *plan) {
@@ -255,6 +275,7 @@ struct session *session_new(struct data_plane *plane, struct worker_plan *plan) 
     ev_init(&session->timer, session_on_timer);
     session->state = SESSION_DIALLING;
     list_append(&plane->sessions[SESSION_DIALLING], &session->node);
+    list_init(&session->ready_node);
     count_open(plane, 1);
     return session;
 }
@@ -262,7 +283,7 @@ struct session *session_new(struct data_plane *plane, struct worker_plan *plan) 
 void session_open(struct data_plane *plane, struct worker_listener *listener, int descriptor,
                   const struct address *peer) {
     struct worker_plan *plan = plane->plan;
-    if (process_is_full(plan->snapshot)) {
+    if (process_is_full(plane, plan->snapshot)) {
         refuse(plane, listener, descriptor, REASON_LIMIT);
         return;
     }
@@ -278,7 +299,8 @@ void session_open(struct data_plane *plane, struct worker_listener *listener, in
         refuse(plane, listener, descriptor, REASON_OUT_OF_MEMORY);
         return;
     }
-    session->client.io.fd = descriptor;
+    session->client.descriptor = descriptor;
+    ready_reset(&session->client, peer->any.sa_family);
     session->listener = listener->facts;
     session->listener_row = listener->row;
     session->idle_ms = listener->config->timeouts.idle_ms;
@@ -340,9 +362,9 @@ void session_arm_timer(struct session *session) {
     enum session_reason reason;
     ev_tstamp deadline = earliest_deadline(session, &reason);
     struct ev_loop *loop = session->plane->loop;
-    if (relay_has_ended_side(session)) {
-        ev_tstamp look = session->plane->now + LOOK_SECONDS;
-        deadline = deadline == 0 || look < deadline ? look : deadline;
+    if (relay_is_ending(session)) {
+        ev_tstamp next = session->plane->now + END_SECONDS;
+        deadline = deadline == 0 || next < deadline ? next : deadline;
     }
     if (deadline == 0) {
         ev_timer_stop(loop, &session->timer);
@@ -365,7 +387,7 @@ static void session_on_timer(struct ev_loop *loop, struct ev_timer *timer, int e
     (void)loop;
     (void)events;
     struct session *session = container_of(timer, struct session, timer);
-    if (relay_has_ended_side(session) && !relay_look(session)) {
+    if (relay_is_ending(session) && !relay_try_to_end(session)) {
         return;
     }
     enum session_reason reason = REASON_IDLE_TIMEOUT;
@@ -431,18 +453,17 @@ static void side_close(struct side *side, bool reset) {
     free(side->pending);
     side->pending = NULL;
     bulk_drop(side);
-    if (side->io.fd < 0) {
+    if (side->descriptor < 0) {
         return;
     }
-    ev_io_stop(side->session->plane->loop, &side->io);
     if (reset) {
         /* Best effort: if it is refused, the peer sees an orderly end instead of a reset. So it
          * does on a unix socket, which knows a reset only as closing with unread bytes. */
         struct linger now = {.l_onoff = 1, .l_linger = 0};
-        (void)setsockopt(side->io.fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+        (void)setsockopt(side->descriptor, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
     }
-    close(side->io.fd);
-    side->io.fd = -1;
+    close(side->descriptor);
+    side->descriptor = -1;
 }
 
 /* Does this end come in the middle of the streams? Then both sides are reset: an orderly end would
@@ -475,13 +496,15 @@ void session_close(struct session *session, enum session_reason reason) {
     }
     values_free(&session->values);
     ev_timer_stop(plane->loop, &session->timer);
+    list_remove(&session->ready_node);
     route_release(session);
     /* Never relayed, so nothing watches it yet, and the client was told nothing. When descriptors
      * or memory are short, this one's are given back at once instead. */
     if (session->state != SESSION_RELAYING && reason != REASON_OUT_OF_DESCRIPTORS &&
         reason != REASON_OUT_OF_MEMORY && reason != REASON_CLIENT_RESET) {
-        farewell_begin(plane, session->client.io.fd);
-        session->client.io.fd = -1;
+        ready_forget(&session->client);
+        farewell_begin(plane, session->client.descriptor);
+        session->client.descriptor = -1;
     }
     bool cut = cuts_streams(session, reason);
     side_close(&session->client, cut || reason == REASON_BACKEND_RESET);

@@ -3,8 +3,8 @@
  * core/pool/slot.h marks as atomic.
  *
  * The walk: listener_on_accept -> session_open -> (route_begin ... route_settle)
- *           -> dial_next (policy pick) -> dial_on_writable
- *           -> relay_on_ready <-> relay_pump -> session_close(reason)
+ *           -> dial_next (policy pick) -> dial_on_ready
+ *           -> relay_on_ready -> session_close(reason)
  */
 #ifndef SESSION_SESSION_H
 #define SESSION_SESSION_H
@@ -43,8 +43,10 @@ struct data_plane {
     uint32_t brief, brief_before; /* ... and in the period before */
     int reserve_descriptor; /* given up to close a newcomer politely when descriptors run out */
     struct list sessions[SESSION_STATE_COUNT]; /* a state is the list a session is on */
-    struct ev_idle more_routed;                /* active while some wait for the next turn */
-    struct ev_prepare end_of_turn;             /* dials the routed, frees the closed ones */
+    struct ev_io ready_io;         /* the epoll set of the sessions' sockets (ready.c) */
+    struct list runnable;          /* sessions that can go on */
+    struct ev_idle more_to_do;     /* active while some wait for the next turn */
+    struct ev_prepare end_of_turn; /* dials the routed, frees the closed ones */
     struct slab session_slab, dial_slab;
     struct list farewells; /* refused connections being closed in order */
     uint32_t farewell_count;
@@ -60,20 +62,33 @@ struct data_plane {
     void (*on_empty)(struct data_plane *plane); /* the last session ended */
 };
 
+/* What is known of a socket (ready.c). All of it may be out of date: system calls find out. */
+struct readiness {
+    bool watched;        /* it is in the set */
+    bool readable;       /* there may be something to read, an end or an error */
+    bool writable;       /* it may take something */
+    bool end_arrived;    /* nothing comes after what can be read now */
+    bool failed;         /* it has an error */
+    bool short_is_empty; /* a read that got less than it asked for has left nothing behind */
+};
+
 /* One of the two halves of a session. */
 struct side {
-    struct ev_io io; /* io.fd is the socket, -1 = none */
     struct side *peer;
     struct session *session;
-    char *pending; /* bytes still to be written to this side; NULL = none */
-    uint32_t pending_start, pending_end;
-    uint32_t piped;         /* bytes in `pipe` */
+    char *pending;          /* bytes still to be written to this side; NULL = none */
     struct bulk_pipe *pipe; /* with bytes still to be written to this side, too; NULL = none */
-    bool streams;           /* it sends a lot: its bytes are spliced */
-    bool read_closed;       /* its end of stream was read */
-    bool broken;            /* writing to it failed: what it sent before is still delivered */
-    bool cut; /* it was reset before its end of stream: what comes looks like one, is none */
     uint64_t received_bytes;
+    uint32_t pending_start, pending_end;
+    uint32_t piped; /* bytes in `pipe` */
+    int descriptor; /* the socket, -1 = none */
+    struct readiness ready;
+    bool streams;     /* it sends a lot: its bytes are spliced */
+    bool read_closed; /* its end of stream was read */
+    bool broken;      /* writing to it failed: what it sent before is still delivered */
+    bool cut;       /* it was reset before its end of stream: what comes looks like one, is none */
+    bool held_back; /* TCP_NODELAY is still to be set, before anything is sent a second time */
+    bool sent;      /* something was */
 };
 
 /* Lives until connected: what a further attempt needs to know. */
@@ -88,8 +103,9 @@ struct dial {
 
 struct session {
     struct side client, backend;
-    struct list node;      /* in data_plane.sessions[state] */
-    struct ev_timer timer; /* earliest deadline; re-armed lazily when it fires */
+    struct list node;       /* in data_plane.sessions[state] */
+    struct list ready_node; /* in data_plane.runnable, or nowhere */
+    struct ev_timer timer;  /* earliest deadline; re-armed lazily when it fires */
     struct data_plane *plane;
     struct worker_plan *plan; /* until connected, then NULL */
     struct dial *dial;        /* until connected, then NULL */
@@ -117,7 +133,8 @@ struct session {
 /* session.c */
 bool plane_open(struct data_plane *plane, struct ev_loop *loop, struct arena *arena,
                 uint32_t worker) __attribute__((warn_unused_result));
-void plane_close(struct data_plane *plane);    /* every session ends, reason drain */
+void plane_close(struct data_plane *plane); /* every session ends, reason drain */
+void plane_note_time(struct data_plane *plane);
 uint32_t plane_session_count(uint32_t worker); /* any thread: sessions open on that worker */
 /* Another plan took over: scripts of this one do nothing of themselves any more. */
 void plane_stop_scripts(const struct worker_plan *plan);
@@ -145,7 +162,22 @@ void session_client_address(const struct session *session, struct address *out);
  */
 struct alacrity_ctx_private session_ctx(struct session *session, char *client);
 
+/* ready.c */
+bool ready_open(struct data_plane *plane) __attribute__((warn_unused_result));
+void ready_close(struct data_plane *plane);
+/* Sessions left over from the turn before go on. */
+void ready_begin_turn(struct data_plane *plane);
+/* A new socket of the side: nothing is known of it yet. */
+void ready_reset(struct side *side, int family);
+/* From now on the session gets its turn when the side's socket can do something. False: errno. */
+bool ready_watch(struct side *side) __attribute__((warn_unused_result));
+/* For a socket that is handed on. One that is closed needs nothing. */
+void ready_forget(struct side *side);
+/* The session can go on by itself: it gets its turn soon. */
+void ready_later(struct session *session);
+
 /* route.c */
+void route_on_ready(struct session *session); /* the client's socket can do something */
 /* Asks the listener's route; the session is ROUTING, without a pool. */
 void route_begin(struct session *session, struct worker_listener *listener);
 /* The end of the loop turn: carries out what was answered, so many at a time. */
@@ -163,7 +195,8 @@ void plan_find_hearing(struct worker_plan *plan);
 void session_tell_policy(struct session *session, enum session_reason reason);
 
 /* dial.c */
-void dial_next(struct session *session); /* picks a backend and starts to connect */
+void dial_next(struct session *session);     /* picks a backend and starts to connect */
+void dial_on_ready(struct session *session); /* the backend's socket can do something */
 void dial_timed_out(struct session *session);
 
 /* dial_socket.c */
@@ -182,11 +215,12 @@ void farewell_end_all(struct data_plane *plane);
 static inline bool side_has_pending(const struct side *side) {
     return side->pending != NULL || side->pipe != NULL;
 }
-void relay_start(struct session *session); /* the backend is connected */
-/* Has one side ended its stream? Then relay_look wants to be called about every second: it notices
- * a reset of that side, which nothing else would. False: session closed. */
-bool relay_has_ended_side(const struct session *session);
-bool relay_look(struct session *session);
+void relay_start(struct session *session);    /* the backend is connected */
+void relay_on_ready(struct session *session); /* one of the sockets can do something */
+/* Does it only wait for one side to acknowledge what it was sent? Then relay_try_to_end wants to be
+ * called about every second. False: session closed. */
+bool relay_is_ending(const struct session *session);
+bool relay_try_to_end(struct session *session);
 
 /* listener.c */
 void listener_open_all(struct data_plane *plane); /* those of plane->plan */

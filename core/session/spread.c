@@ -44,19 +44,9 @@ struct inbox {
 static struct share shares[ARENA_WORKERS];
 static struct inbox inboxes[ARENA_WORKERS] = {
     [0 ... ARENA_WORKERS - 1] = {.lock = PTHREAD_MUTEX_INITIALIZER}};
-static _Atomic uint32_t worker_count; /* that ever were; writer: who makes them */
 
 uint32_t spread_open(uint32_t worker) {
     return atomic_load_explicit(&shares[worker].open, memory_order_relaxed);
-}
-
-uint64_t spread_open_all(void) {
-    uint32_t count = atomic_load_explicit(&worker_count, memory_order_relaxed);
-    uint64_t open = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        open += spread_open(i);
-    }
-    return open;
 }
 
 uint32_t spread_count(uint32_t worker, int32_t change) {
@@ -117,10 +107,6 @@ static void newcomers_are_here(struct ev_loop *loop, struct ev_async *wake, int 
 }
 
 void spread_init(struct data_plane *plane) {
-    uint32_t known = atomic_load_explicit(&worker_count, memory_order_relaxed);
-    if (plane->worker >= known) {
-        atomic_store_explicit(&worker_count, plane->worker + 1, memory_order_relaxed);
-    }
     ev_async_init(&plane->newcomers, newcomers_are_here);
 }
 
@@ -153,8 +139,8 @@ static uint32_t load_with(uint32_t worker) {
 }
 
 /* Whom to hand a newcomer over to; the worker itself: to nobody. */
-static uint32_t choose(uint32_t self) {
-    uint32_t count = atomic_load_explicit(&worker_count, memory_order_relaxed);
+static uint32_t choose(const struct data_plane *plane) {
+    uint32_t count = arena_workers(plane->arena), self = plane->worker;
     uint32_t mine = load_with(self), takers = 1, least = self, least_load = mine;
     uint64_t total = mine;
     for (uint32_t i = 0; i < count; i++) {
@@ -176,7 +162,7 @@ static uint32_t choose(uint32_t self) {
 
 bool spread_hand_over(struct data_plane *plane, const struct worker_listener *listener,
                       int descriptor, const struct address *peer) {
-    uint32_t taker = choose(plane->worker);
+    uint32_t taker = choose(plane);
     if (taker == plane->worker || turns_over(plane)) {
         return false;
     }

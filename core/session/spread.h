@@ -8,8 +8,6 @@
 
 /* Any thread: sessions open on that worker. */
 uint32_t spread_open(uint32_t worker);
-/* Any thread: sessions open on all workers. */
-uint64_t spread_open_all(void);
 /* The worker: it has so many more. Returns how many it has now. */
 uint32_t spread_count(uint32_t worker, int32_t change);
 /* The worker: a session ended that lived so long. */

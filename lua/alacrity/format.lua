@@ -161,11 +161,12 @@ function format.html(value)
   return text
 end
 
---- One field of a CSV line (RFC 4180): quoted only where it must be. nil is the empty field.
+--- One field of a CSV line (RFC 4180): valid UTF-8, quoted only where it must be. nil is the empty
+--- field.
 function format.csv(value)
   if value == nil then return "" end
   if type(value) == "number" then return json_number(value) end
-  local text = tostring(value)
+  local text = gsub(format.utf8(tostring(value)), "%z", "\239\191\189")
   if find(text, '[",\r\n]') then text = '"' .. gsub(text, '"', '""') .. '"' end
   return text
 end

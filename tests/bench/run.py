@@ -29,6 +29,9 @@ ONLY = ("short", "pingpong", "bulk", "idle", "latency", "calls")
 # Many short rounds rather than a few long ones: what disturbs the machine then disturbs all alike.
 FULL = {"short": (5000, 64), "pingpong": (20000, 16), "down": (GIB // 2, 4), "up": (GIB // 2, 4)}
 QUICK = {"short": (300, 16), "pingpong": (400, 4), "down": (32 << 20, 4), "up": (32 << 20, 4)}
+# What a proxy adds to what the same load costs without one.
+ADDED = {"latency.p50": "latency.added",
+         **{f"{mode}.involved": f"{mode}.added" for mode in ("short", "pingpong", "down", "up")}}
 UNITS = {"short": 1e6, "pingpong": 1e6, "down": GIB * 1e3, "up": GIB * 1e3}  # us, ms of a GiB
 
 
@@ -115,10 +118,10 @@ class Run:
                 turns = [target for target in self.targets if mode in target.modes]
                 for target in turns if number % 2 == 0 else reversed(turns):
                     self.measure(mode, target)
-            for name, medians in self.results.get("latency.p50", {}).items():
-                if name != "direct":
-                    self.note("latency.added", name,
-                              medians[-1] - self.results["latency.p50"]["direct"][-1])
+            for measured, added in ADDED.items():
+                for name, values in self.results.get(measured, {}).items():
+                    if name != "direct":
+                        self.note(added, name, values[-1] - self.results[measured]["direct"][-1])
             print(f"round {number + 1} of {self.given.rounds}: {time.monotonic() - began:.0f} s",
                   flush=True)
 
@@ -189,7 +192,7 @@ def options():
     told.add_argument("--only", type=words_of(ONLY), default=ONLY, help=",".join(ONLY))
     told.add_argument("--proxies", type=words_of(KINDS), default=list(KINDS), help=",".join(KINDS))
     told.add_argument("--rate", type=int, help="for the latency, connections a second")
-    told.add_argument("--idle", type=int, default=4000, help="idle connections to open")
+    told.add_argument("--idle", type=int, default=8000, help="idle connections to open")
     told.add_argument("--instructions", action="store_true",
                       help="count instructions with valgrind, too (slow)")
     told.add_argument("--json", metavar="FILE")

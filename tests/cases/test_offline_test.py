@@ -282,6 +282,7 @@ def test_a_policy_of_the_users_is_proved_as_in_a_configuration(tmp_path):
     for options, said in [("{m = 1}", "unknown option 'm' of script ./good.lua; it has: n"),
                           ("{n = 'x'}", "option 'n' of script ./good.lua must be a whole number"),
                           ("{n = -1}", "write at least 0"),
+                          ("{n = -12345678}", "is -12345678; write at least 0"),
                           ("{n = print}", "options are a table of")]:
         done = fails(tmp_path, case(f"test.pool {{'a'}}\ntest.policy('./good.lua', {options})"),
                      said, good=good)

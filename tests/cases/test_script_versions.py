@@ -113,6 +113,28 @@ def test_options_are_those_of_the_pool():
         script(balancer, "swap", "app", "least-conn")
 
 
+LISTED = """
+return {
+  api = 1, kind = "policy", name = "listed",
+  options = { places = { type = "list", of = "integer", required = true } },
+  new = function(options)
+    return { pick = function(self, ctx, pool) return pool[options.places[2]] end }
+  end,
+}
+"""
+
+
+def test_a_list_is_given_with_the_command():
+    port = free_port()
+    with start(port, names="abc", scripts={"listed.lua": LISTED}) as balancer:
+        script(balancer, "swap", "app", "listed.lua", "--with", "places=[1,3]")
+        assert ask(port) == b"c\n"
+        assert "whole number" in script(balancer, "swap", "app", "listed.lua", "--with", "places=[1,x]",
+                                   ok=False)
+        assert "list" in script(balancer, "swap", "app", "listed.lua", "--with", "places=1", ok=False)
+        assert ask(port) == b"c\n"
+
+
 def test_options_are_given_with_the_command():
     port = free_port()
     policy = {"script": "./one.lua", "with": {"at": 2}}

@@ -461,6 +461,17 @@ def test_a_trace_of_anything_is_read_or_refused(tmp_path):
         assert command("simulate", "--trace", log).returncode in (0, 1)
 
 
+def test_a_trace_without_the_end_of_a_line_takes_no_memory():
+    done = command("simulate", "--trace", "/dev/zero")
+    assert done.returncode == 1 and "/dev/zero:1: this line is longer than 1 MiB" in done.stderr
+
+
+def test_a_trace_may_have_long_lines_of_others_and_no_end_of_the_last(tmp_path):
+    log = tmp_path / "session.log"
+    log.write_text('{"event":"reload","message":"%s"}\n%s' % ("x" * 1000000, line().strip()), encoding="utf-8")
+    assert simulate("--trace", log)[1]["sessions"] == 1
+
+
 def test_a_trace_without_sessions(tmp_path):
     log = tmp_path / "session.log"
     log.write_text('{"event":"reload"}\n', encoding="utf-8")

@@ -61,12 +61,16 @@ def test_clients_and_backends_get_what_is_written():
 
 
 def test_accepted_sockets_do_not_wait_to_fill_a_segment():
-    """TCP_NODELAY comes with the listening socket, without a call for each connection."""
+    """TCP_NODELAY comes with the listening socket, without a call for each connection; those to
+    backends get it before anything is sent a second time."""
     server, port = Server(serve_echo), free_port()
     with Alacrity(web(server, port)) as balancer, open_session(port) as client, \
             connection_from(balancer.pid, client) as accepted, \
             connection_to(balancer.pid, server.port) as dialled:
-        assert tcp(accepted, socket.TCP_NODELAY) and tcp(dialled, socket.TCP_NODELAY)
+        assert tcp(accepted, socket.TCP_NODELAY)
+        client.sendall(b"again")
+        assert read_exactly(client, 5) == b"again"
+        assert tcp(dialled, socket.TCP_NODELAY)
 
 
 def test_a_reload_changes_the_options_of_sockets_that_stay():

@@ -118,6 +118,24 @@ attempt { "scores that call back", "score functions that pick again, without end
      local function endless() return pool:min(endless) end
      pcall(pool.min, pool, endless)
      return pool:least() == nil or #pool ~= 3 ]] }
+attempt { "parts within scores", "parts of the pool made while a score goes over one", only = "policy",
+  [[ local part = pool:untagged("nothing")
+     local b = part:min(function()
+       for i = 1, 40 do pool:tagged("t" .. i) pool:untagged("u" .. i) pool:near() pool:far() end
+       return 1
+     end)
+     return b and b.pool_name ~= pool.name or can(function() return pool:near():far() end) ]] }
+attempt { "views as metatables", "a view as metatable, as __index and as environment", only = "policy",
+  [[ local t = setmetatable({}, { __index = pool.all })
+     return can(setmetatable, {}, pool) or can(load, "return io", "x", "t", pool)
+       or each({ 0, -1, 2^31, 1e300, 0/0, 1LL }, function(i) return t[i] end) ]] }
+attempt { "rotations as tables", "what stands behind a rotation, by writing into it", only = "policy",
+  [[ local r = alacrity.rotation()
+     r.count, r.credits = 1, {}
+     setmetatable(r, { __mode = "k", __index = function() return 1 end })
+     pool:rotate(r)
+     for _, v in pairs(r) do if type(v) == "cdata" then return true end end
+     return can(pool.rotate, pool, setmetatable({}, { __index = r })) ]] }
 attempt { "conversions", "a view where a number or a string is expected",
   [[ return tonumber(view) or each({ math.floor, math.abs, bit.tobit, bit.bnot, bit.tohex, string.upper,
        string.byte, string.len, string.reverse, string.char, os.date, table.concat, unpack, ipairs, pairs,

@@ -51,6 +51,7 @@ same(format.html(12), "12")
 same(format.csv "plain", "plain")
 same(format.csv 'a,"b"', '"a,""b"""')
 same(format.csv "a\nb", '"a\nb"')
+same(format.csv "a\0b\200", "a" .. bad .. "b" .. bad) -- what a check says may be any bytes
 same(format.csv(12), "12")
 same(format.csv(nil), "")
 same(format.label 'a"b\\c\nd', 'a\\"b\\\\c\\nd')

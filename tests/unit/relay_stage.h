@@ -67,12 +67,29 @@ static struct session *dialling_session(void) {
     return session;
 }
 
-/* A session as dial.c leaves it when the connect succeeded. `pair` makes its two connections. */
-static struct session *open_session_over(void (*pair)(int *outer, int *inner), uint32_t idle_ms,
+/* As if it had been accepted, or dialled. */
+static void adopt(struct side *side) {
+    int family = AF_UNSPEC;
+    socklen_t length = sizeof(family);
+    ck_assert_int_eq(getsockopt(side->descriptor, SOL_SOCKET, SO_DOMAIN, &family, &length), 0);
+    ready_reset(side, family);
+}
+
+/* `pair` makes the two connections of the session. */
+static void connect_sides(struct session *session, void (*pair)(int *outer, int *inner)) {
+    pair(&client, &session->client.descriptor);
+    pair(&backend, &session->backend.descriptor);
+    adopt(&session->client);
+    adopt(&session->backend);
+    ck_assert(ready_watch(&session->backend));
+    session->backend.ready.writable = true;
+}
+
+/* A session as dial.c leaves it when the connect succeeded. */
+static struct session *connected_session(void (*pair)(int *outer, int *inner), uint32_t idle_ms,
                                          uint32_t session_ms) {
     struct session *session = dialling_session();
-    pair(&client, &session->client.io.fd);
-    pair(&backend, &session->backend.io.fd);
+    connect_sides(session, pair);
     session->slot = slot;
     session->slot_row = arena_slot_row(arena, slot, 0);
     atomic_fetch_add(&slot->script.view.active, 1);
@@ -80,6 +97,12 @@ static struct session *open_session_over(void (*pair)(int *outer, int *inner), u
     session->session_ms = session_ms;
     session->copies = !splices;
     session->client.streams = session->backend.streams = splices;
+    return session;
+}
+
+static inline struct session *open_session_over(void (*pair)(int *outer, int *inner),
+                                                uint32_t idle_ms, uint32_t session_ms) {
+    struct session *session = connected_session(pair, idle_ms, session_ms);
     relay_start(session);
     return session;
 }

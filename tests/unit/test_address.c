@@ -36,6 +36,20 @@ START_TEST(numeric_addresses_go_there_and_back) {
 }
 END_TEST
 
+START_TEST(every_number_is_printed_as_inet_ntop_does) {
+    struct address address = {.length = sizeof(address.v4)};
+    address.any.sa_family = AF_INET;
+    for (uint32_t number = 0; number < 256; number++) {
+        char text[ALACRITY_ADDRESS_BYTES], expected[INET_ADDRSTRLEN];
+        uint32_t other = number * 37 % 256;
+        address.v4.sin_addr.s_addr = htonl(number << 24 | other << 16 | number << 8 | (other ^ 9));
+        ck_assert_ptr_nonnull(inet_ntop(AF_INET, &address.v4.sin_addr, expected, sizeof(expected)));
+        address_format_host(&address, text, sizeof(text));
+        ck_assert_str_eq(text, expected);
+    }
+}
+END_TEST
+
 static const char *const bad[] = {
     "",
     ":",
@@ -154,6 +168,7 @@ int main(void) {
                         sizeof(good) / sizeof(good[0]));
     tcase_add_loop_test(address, bad_addresses_are_refused_with_advice, 0,
                         sizeof(bad) / sizeof(bad[0]));
+    tcase_add_test(address, every_number_is_printed_as_inet_ntop_does);
     tcase_add_test(address, host_names_are_left_to_the_resolver);
     tcase_add_test(address, the_longest_socket_path_fits_and_one_more_does_not);
     tcase_add_test(address, unnamed_and_unset_addresses_have_a_text);

@@ -64,7 +64,7 @@ static void wait_ended(enum session_reason reason) {
     }
 }
 
-/* What else happens about every second while a side has ended its stream. */
+/* What else happens about every second while a session waits to end. */
 static void look(struct session *session) {
     ev_feed_event(loop, &session->timer, EV_TIMER);
     turn();
@@ -123,8 +123,8 @@ static void reset(int *descriptor) {
 static struct session *answered_session(uint32_t idle_ms, bool with_unread_upload) {
     struct session *session = open_session_over(tcp_pair, idle_ms, 0);
     int much = 1 << 20; /* the session's end keeps it for the client */
-    ck_assert_int_eq(setsockopt(session->client.io.fd, SOL_SOCKET, SO_SNDBUF, &much, sizeof(much)),
-                     0);
+    ck_assert_int_eq(
+        setsockopt(session->client.descriptor, SOL_SOCKET, SO_SNDBUF, &much, sizeof(much)), 0);
     if (with_unread_upload) {
         ck_assert_int_eq(send(client, "upload", 6, 0), 6);
         turn();
@@ -179,7 +179,7 @@ START_TEST(no_memory_for_what_the_receiver_does_not_take_resets_both) {
         return; /* needs none */
     }
     struct session *session = open_session_over(tcp_pair, 0, 0);
-    little_room(session->backend.io.fd);
+    little_room(session->backend.descriptor);
     static char upload[60000];
     ck_assert_int_eq(send(client, upload, sizeof(upload), 0), sizeof(upload));
     turn_without_memory();
@@ -191,10 +191,11 @@ END_TEST
 #endif
 
 START_TEST(a_connection_that_cannot_be_watched_ends) {
-    open_session_over(tcp_pair, 0, 0);
+    struct session *session = connected_session(tcp_pair, 0, 0);
     watch_fails = true;
-    turn();
+    relay_start(session);
     watch_fails = false;
+    turn();
     ck_assert_uint_eq(ended(REASON_OUT_OF_MEMORY), 1);
     ck_assert(sees_reset(client));
     ck_assert(sees_reset(backend));
@@ -203,8 +204,8 @@ END_TEST
 
 START_TEST(out_of_descriptors_gives_its_own_back_at_once) {
     struct session *session = dialling_session();
-    tcp_pair(&client, &session->client.io.fd);
-    int inner = session->client.io.fd;
+    tcp_pair(&client, &session->client.descriptor);
+    int inner = session->client.descriptor;
     session_close(session, REASON_OUT_OF_DESCRIPTORS);
     ck_assert_int_eq(fcntl(inner, F_GETFD), -1);
     ck_assert_uint_eq(plane.farewell_count, 0);
@@ -218,7 +219,7 @@ START_TEST(who_is_not_connected_yet_may_finish_speaking) {
                                                   REASON_SESSION_TIMEOUT, REASON_KILLED,
                                                   REASON_DRAIN};
     struct session *session = dialling_session();
-    tcp_pair(&client, &session->client.io.fd);
+    tcp_pair(&client, &session->client.descriptor);
     ck_assert_int_eq(send(client, "request", 7, 0), 7);
     session_close(session, reasons[_i]);
     ck_assert_uint_eq(plane.farewell_count, 1);
@@ -253,7 +254,7 @@ END_TEST
 
 START_TEST(bytes_that_an_idle_end_throws_away_reset_both) {
     struct session *session = open_session_over(tcp_pair, 200, 0);
-    little_room(session->client.io.fd);
+    little_room(session->client.descriptor);
     static char answer[60000]; /* read in one go, so that nothing unread resets the backend */
     ck_assert_int_eq(send(backend, answer, sizeof(answer), 0), sizeof(answer));
     turn();
@@ -404,7 +405,7 @@ START_TEST(cut_answer_of_which_writing_tells_is_no_whole_one) {
         return; /* all of it fits into a pipe: nothing is left to be read */
     }
     struct session *session = open_session_over(tcp_pair, 0, 0);
-    little_room(session->client.io.fd);
+    little_room(session->client.descriptor);
     static char answer[ANSWER_BYTES];
     ck_assert_int_eq(send(client, "upload", 6, 0), 6);
     turn();
@@ -438,8 +439,8 @@ END_TEST
 START_TEST(whole_request_reaches_a_slow_backend_whose_client_left) {
     struct session *session = open_session_over(tcp_pair, 0, 0);
     int much = 1 << 20;
-    ck_assert_int_eq(setsockopt(session->backend.io.fd, SOL_SOCKET, SO_SNDBUF, &much, sizeof(much)),
-                     0);
+    ck_assert_int_eq(
+        setsockopt(session->backend.descriptor, SOL_SOCKET, SO_SNDBUF, &much, sizeof(much)), 0);
     static char request[ANSWER_BYTES];
     ck_assert_int_eq(send(client, request, sizeof(request), 0), sizeof(request));
     close(client);

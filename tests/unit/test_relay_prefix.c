@@ -5,12 +5,7 @@
 
 /* As the route leaves it: bytes pending for a backend that has just been connected. */
 static struct session *open_with_prefix(uint32_t length) {
-    struct session *session = dialling_session();
-    socket_pair(&client, &session->client.io.fd);
-    socket_pair(&backend, &session->backend.io.fd);
-    session->slot = slot;
-    session->slot_row = arena_slot_row(arena, slot, 0);
-    atomic_fetch_add(&slot->script.view.active, 1);
+    struct session *session = connected_session(socket_pair, 0, 0);
     session->backend.pending = malloc(length);
     ck_assert_ptr_nonnull(session->backend.pending);
     for (uint32_t i = 0; i < length; i++) {
@@ -63,10 +58,10 @@ START_TEST(it_comes_in_parts_when_the_backend_is_slow) {
     struct session *session = open_with_prefix(PREFIX_BYTES);
     int little = 1;
     ck_assert_int_eq(
-        setsockopt(session->backend.io.fd, SOL_SOCKET, SO_SNDBUF, &little, sizeof(little)), 0);
+        setsockopt(session->backend.descriptor, SOL_SOCKET, SO_SNDBUF, &little, sizeof(little)), 0);
     char block[512];
     memset(block, 'z', sizeof(block));
-    while (send(session->backend.io.fd, block, sizeof(block), MSG_DONTWAIT) > 0) {
+    while (send(session->backend.descriptor, block, sizeof(block), MSG_DONTWAIT) > 0) {
     }
     ck_assert_int_eq(send(client, "more", 4, 0), 4);
     ck_assert_int_eq(shutdown(client, SHUT_WR), 0);
@@ -89,8 +84,8 @@ END_TEST
 
 START_TEST(a_session_that_was_never_connected_loses_it) {
     struct session *session = open_with_prefix(64);
-    close(session->backend.io.fd);
-    session->backend.io.fd = -1;
+    close(session->backend.descriptor);
+    session->backend.descriptor = -1;
     session_close(session, REASON_CONNECT_FAILED);
     ck_assert_ptr_null(session->backend.pending);
     turn();

@@ -171,7 +171,7 @@ START_TEST(a_client_that_resets_ends_the_run) {
     open_routed();
     order.want(order.argument, 5);
     turn();
-    int theirs = ((struct session *)order.argument)->client.io.fd;
+    int theirs = ((struct session *)order.argument)->client.descriptor;
     ck_assert_int_eq(send(theirs, "x", 1, MSG_NOSIGNAL), 1);
     close(client); /* with unread bytes: a reset */
     client = -1;
@@ -182,10 +182,10 @@ END_TEST
 
 START_TEST(a_kernel_that_will_not_watch_ends_the_run) {
     open_routed();
-    order.want(order.argument, 5);
     watch_fails = true;
-    turn();
+    order.want(order.argument, 5);
     watch_fails = false;
+    turn();
     expect_end(REASON_OUT_OF_MEMORY, 1);
 }
 END_TEST
@@ -219,7 +219,7 @@ START_TEST(many_answers_are_carried_out_a_part_at_a_time) {
         ck_assert_int_lt(turns, 5);
     }
     ev_run(loop, EVRUN_NOWAIT);
-    ck_assert(!ev_is_active(&plane.more_routed));
+    ck_assert(!ev_is_active(&plane.more_to_do));
     ck_assert_uint_eq(plane.dial_slab.used, 0);
     for (int i = 0; i < 200; i++) {
         close(outer[i]);

@@ -104,7 +104,7 @@ static void teardown_pool(void) {
 
 static struct session *dial(void) {
     struct session *session = dialling_session();
-    socket_pair(&client, &session->client.io.fd);
+    socket_pair(&client, &session->client.descriptor);
     session->dial->pool = &worker_pool;
     dial_next(session);
     for (int i = 0; i < 50 && session->state == SESSION_DIALLING; i++) {
@@ -135,7 +135,7 @@ START_TEST(shortage_ends_the_session_and_is_not_the_backends_failure) {
                  {ENOBUFS, REASON_OUT_OF_MEMORY},
                  {ENOMEM, REASON_OUT_OF_MEMORY}};
     struct session *session = dialling_session();
-    tcp_pair(&client, &session->client.io.fd);
+    tcp_pair(&client, &session->client.descriptor);
     bool in_connect = _i >= 4;
     socket_error = in_connect ? 0 : cases[_i % 4].error;
     connect_error = cases[_i % 4].error;

@@ -46,7 +46,7 @@ function format.utf8(text) end
 ---@return string
 function format.html(value) end
 
---- One field of a CSV line, quoted only where it must be. nil is the empty field.
+--- One field of a CSV line: valid UTF-8, quoted only where it must be. nil is the empty field.
 ---@param value any
 ---@return string
 function format.csv(value) end
