@@ -106,11 +106,12 @@ fuzz: ## libFuzzer on the configuration and HTTP parsers, FUZZ_SECONDS each
 	  tests/cases/bad
 	$(Q)build/fuzz/fuzz_http -max_total_time=$(FUZZ_SECONDS) build/fuzz/http
 
-drill: all ## runaway scripts under load (KILLS=N), the breaker, swaps, errors, tails, torture
+drill: all ## runaway scripts under load (KILLS=N), the breaker, swaps, errors, tails, spread, torture
 	$(Q)ALACRITY=$(CURDIR)/$(BINARY) /usr/bin/python3 tests/drills/kills.py
 	$(Q)ALACRITY=$(CURDIR)/$(BINARY) /usr/bin/python3 tests/drills/breaker.py
 	$(Q)ALACRITY=$(CURDIR)/$(BINARY) /usr/bin/python3 tests/drills/versions.py
 	$(Q)ALACRITY=$(CURDIR)/$(BINARY) /usr/bin/python3 tests/drills/tails.py
+	$(Q)ALACRITY=$(CURDIR)/$(BINARY) /usr/bin/python3 tests/drills/spread.py
 	$(Q)ALACRITY=$(CURDIR)/$(BINARY) /usr/bin/python3 tests/drills/torture.py
 
 bench: $(BINARY) ## beside HAProxy and nginx (those that are installed), a few minutes

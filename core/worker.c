@@ -9,9 +9,11 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -33,6 +35,7 @@ struct worker {
     uint32_t beats;
     _Atomic uint64_t heartbeat_ms;     /* writer: the worker */
     _Atomic uint64_t lua_memory_bytes; /* writer: the worker */
+    _Atomic int32_t cpu;               /* it is tied to, -1: none; writer: the worker */
     struct worker_events events;       /* where to report, fixed at start */
     struct mail drain_mail, end_sessions_mail, end_thread_mail; /* control's, until delivered */
     bool draining;
@@ -61,6 +64,7 @@ void worker_tell(const struct worker *worker, struct worker_told *out) {
     *out = (struct worker_told){
         .index = worker->index,
         .sessions = worker_session_count(worker),
+        .cpu = atomic_load_explicit(&worker->cpu, memory_order_relaxed),
         /* It may have beaten since we read the clock. */
         .heartbeat_age_ms = now_ms > beat_ms ? now_ms - beat_ms : 0,
         .lua_memory_bytes = atomic_load_explicit(&worker->lua_memory_bytes, memory_order_relaxed),
@@ -72,6 +76,39 @@ void worker_tell(const struct worker *worker, struct worker_told *out) {
         .turn_cpu_max_ns = counter_get(&turns->longest_cpu_ns),
         .long_turns = counter_get(&turns->long_turns),
     };
+}
+
+/* The CPU for the worker of that number: they are dealt out in turn. -1: none is known. */
+static int32_t cpu_of(uint32_t index, const cpu_set_t *allowed) {
+    int32_t count = CPU_COUNT(allowed), left = count > 0 ? (int32_t)index % count : -1;
+    for (int32_t cpu = 0; left >= 0 && cpu < CPU_SETSIZE; cpu++) {
+        if (CPU_ISSET(cpu, allowed) && left-- == 0) {
+            return cpu;
+        }
+    }
+    return -1;
+}
+
+/* Ties this thread to one CPU, or to none. */
+static void pin(struct worker *worker, bool wanted) {
+    int32_t before = atomic_load_explicit(&worker->cpu, memory_order_relaxed), cpu = -1;
+    cpu_set_t cpus;
+    if (!wanted && before < 0) {
+        return;
+    }
+    /* The main thread's are never changed here: they are what the process may use, as said by who
+     * started it, or by its cgroup. */
+    if (sched_getaffinity(getpid(), sizeof(cpus), &cpus) == 0) {
+        if (wanted && (cpu = cpu_of(worker->index, &cpus)) >= 0) {
+            CPU_ZERO(&cpus);
+            CPU_SET(cpu, &cpus);
+        }
+        if (sched_setaffinity(0, sizeof(cpus), &cpus) == 0) {
+            atomic_store_explicit(&worker->cpu, cpu, memory_order_relaxed);
+            return;
+        }
+    }
+    log_message(LOG_WARNING, "worker", "its CPUs cannot be chosen: %s", strerror(errno));
 }
 
 /* What only this thread can see of its Lua states, put where others can. */
@@ -165,6 +202,7 @@ static void take_plan(struct mail *mail, void *owner) {
     forget_gauges(previous); /* pools that this worker serves no more would show them for ever */
     plan->references = 1;
     plane->plan = plan;
+    pin(worker, plan->snapshot->pin_workers);
     plan_find_hearing(plan);
     forget_gauges(plan); /* a new version of the policy */
     show_memory(worker);
@@ -341,6 +379,7 @@ struct worker *worker_start(uint32_t index, struct arena *arena,
         return NULL;
     }
     worker->index = index;
+    worker->cpu = -1;
     worker->events = *events;
     worker->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
     if (worker->loop == NULL) {

@@ -17,6 +17,7 @@ struct worker;
 struct worker_told {
     uint32_t index;
     uint32_t sessions; /* open now */
+    int32_t cpu;       /* it is tied to; -1: to none */
     uint64_t heartbeat_age_ms;
     uint64_t lua_memory_bytes; /* of its Lua states, lately */
     uint64_t spliced_bytes;    /* written by splice */

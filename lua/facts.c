@@ -187,7 +187,7 @@ static void push_pool(lua_State *lua, const struct facts_pool *pool) {
 static void push_listener(lua_State *lua, const struct facts *facts,
                           const struct facts_listener *listener) {
     const struct listener_config *config = listener->listener->config;
-    lua_createtable(lua, 0, 20);
+    lua_createtable(lua, 0, 24);
     set_string(lua, "name", config->name);
     lua_createtable(lua, (int)config->bind_count, 0);
     for (uint32_t i = 0; i < config->bind_count; i++) {
@@ -212,6 +212,7 @@ static void push_listener(lua_State *lua, const struct facts *facts,
     set_count(lua, "max_sessions", config->max_sessions);
     set_count(lua, "sessions_active", listener->active);
     set_counter(lua, "sessions_total", &listener->sum.sessions_total);
+    set_counter(lua, "handed_over_total", &listener->sum.handed_over);
     set_counter(lua, "bytes_in_total", &listener->sum.bytes_in);
     set_counter(lua, "bytes_out_total", &listener->sum.bytes_out);
     lua_createtable(lua, 0, REASON_COUNT);
@@ -226,6 +227,9 @@ static void push_worker(lua_State *lua, const struct worker_told *worker) {
     set_count(lua, "index", worker->index);
     set_count(lua, "sessions", worker->sessions);
     set_count(lua, "lua_memory_bytes", worker->lua_memory_bytes);
+    if (worker->cpu >= 0) { /* else the field stays nil */
+        set_count(lua, "cpu", (uint64_t)worker->cpu);
+    }
     set_count(lua, "heartbeat_age_ms", worker->heartbeat_age_ms);
     set_number(lua, "turn_max_ms", (double)worker->turn_max_ns / 1e6);
     set_number(lua, "turn_cpu_max_ms", (double)worker->turn_cpu_max_ns / 1e6);
@@ -323,6 +327,7 @@ static void push_facts(lua_State *lua, const struct facts *facts) {
     set_count(lua, "reloads_failed_total", facts->reloads_failed);
     set_count(lua, "log_dropped_total", facts->log_dropped);
     set_count(lua, "log_suppressed_total", facts->log_suppressed);
+    set_count(lua, "socket_options_refused_total", facts->options_refused);
     set_boolean(lua, "draining", facts->draining);
     set_boolean(lua, "watchdog", scripting->watchdog_is_proven());
 

@@ -299,17 +299,25 @@ static void check_either(struct fill *fill, const struct shape *shape, const str
     }
 }
 
-/* A plain value where a map could stand: the map with only its shorthand key, or off. */
+/* A plain value where a map could stand: the map with only its shorthand key, or on or off. */
 static void fill_shorthand(struct fill *fill, const struct shape *shape, const struct key *key,
                            const struct node *name, const struct node *node, void *target) {
     bool on;
 
     if (shape->may_be_off && !node->quoted && scalar_boolean(node->text, &on) == SCALAR_OK) {
-        if (on) {
+        if (shape->may_be_on) {
+            *(bool *)target = on;
+        } else if (on) {
             findings_add(fill->findings, node->line, node->column,
                          "%s cannot be just %s; write %s: %s, or false", shape->what,
                          written(fill, node), key->name, key->example);
         }
+        return;
+    }
+    if (key == NULL) {
+        findings_add(fill->findings, node->line, node->column,
+                     "%s is on, off or a map, not %s; write for example %s: %s", shape->what,
+                     written(fill, node), shape->keys[0].name, shape->keys[0].example);
         return;
     }
     if (shape->may_be_off) {
@@ -351,8 +359,12 @@ static void fill_map(struct fill *fill, const struct shape *shape, const struct 
 /* `name` is the node of the key whose value `node` is (for what is missing), NULL for a default. */
 static void fill_shape(struct fill *fill, const struct shape *shape, const struct node *name,
                        const struct node *node, void *target) {
-    if (node->kind == NODE_SCALAR && shape->shorthand != NULL && !node_is_null(node)) {
-        fill_shorthand(fill, shape, schema_find(shape, shape->shorthand), name, node, target);
+    if (node->kind == NODE_SCALAR && (shape->shorthand != NULL || shape->may_be_on) &&
+        !node_is_null(node)) {
+        const struct key *key =
+            shape->shorthand != NULL ? schema_find(shape, shape->shorthand) : NULL;
+
+        fill_shorthand(fill, shape, key, name, node, target);
     } else if (node->kind == NODE_MAP || node_is_null(node)) {
         if (shape->may_be_off) {
             *(bool *)target = true;

@@ -24,6 +24,11 @@ void fill_snapshot(struct fill *fill, const struct node *root);
  * text. `name` is the key's node, NULL when the value is a default. (fill_field.c) */
 void fill_field(struct fill *fill, const struct key *key, const struct node *name,
                 const struct node *node, void *target);
+/* The values that depend on what the kernel offers and allows. (fill_socket.c) */
+void fill_congestion(struct fill *fill, const struct key *key, const struct node *node,
+                     char *field);
+void fill_source(struct fill *fill, const struct key *key, const struct node *node,
+                 struct source *source);
 /* 1 to 63 of A-Z a-z 0-9 . _ -, beginning with a letter or digit. */
 bool name_is_valid(const char *name);
 /* "'KEY' needs DESCRIPTION, not WHAT IS WRITTEN; write KEY: EXAMPLE" */

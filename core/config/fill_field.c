@@ -452,6 +452,12 @@ void fill_field(struct fill *fill, const struct key *key, const struct node *nam
     case KEY_SCRIPT:
         fill_script(fill, key, node, field);
         break;
+    case KEY_CONGESTION:
+        fill_congestion(fill, key, node, field);
+        break;
+    case KEY_SOURCE:
+        fill_source(fill, key, node, field);
+        break;
     case KEY_OPTIONS:
         fill_options(fill, key, node, field);
         break;

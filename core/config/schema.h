@@ -32,6 +32,8 @@ enum key_type {
     KEY_POOL,        /* int32_t: index in the snapshot's pools, starts as -1 */
     KEY_STOCK,       /* struct script_use: a stock script of `folder` */
     KEY_SCRIPT,      /* struct script_use: a file */
+    KEY_CONGESTION,  /* char[CONGESTION_BYTES]: a congestion control of the kernel's */
+    KEY_SOURCE,      /* struct source */
     KEY_OPTIONS,     /* struct script_use: what stands under `with` */
     KEY_MAP,         /* the struct of `shape`, in place */
     KEY_NAMED,       /* array of the struct of `shape`, and a count: a map of names */
@@ -65,6 +67,7 @@ struct shape {
     const char *either[2];   /* exactly one of these two keys */
     const char *beside;      /* may stand beside the first of them, or in its place */
     bool may_be_off;         /* `false` is allowed; the struct begins with a bool: it is on */
+    bool may_be_on;          /* so is `true`: on, and everything as by default */
     size_t bytes, at_offset; /* in a KEY_NAMED: size, and the struct position; name comes first */
 };
 
@@ -72,6 +75,8 @@ struct shape {
 
 /* The whole configuration: struct snapshot. */
 extern const struct shape schema_root;
+/* Parts of it: struct tcp_options. */
+extern const struct shape schema_tcp_listening, schema_tcp_connecting;
 
 const struct key *schema_find(const struct shape *shape, const char *name);
 

@@ -44,6 +44,8 @@ void schema_describe(const struct key *key, struct text *out) {
         [KEY_MAP] = "a map",
         [KEY_NAMED] = "a map of names",
         [KEY_WORD] = "a name",
+        [KEY_CONGESTION] = "the name of a congestion control",
+        [KEY_SOURCE] = "an IP address, or client",
     };
 
     switch (key->type) {
@@ -59,6 +61,9 @@ void schema_describe(const struct key *key, struct text *out) {
         text_format(out, "a name or a list of at most %" PRIu64 " names", key->maximum);
         break;
     case KEY_MAP:
+        if (key->shape->may_be_on) {
+            text_format(out, "%s, or ", words[KEY_BOOLEAN]);
+        }
         if (key->shape->shorthand != NULL) {
             text_string(out, key->shape->may_be_off ? "false, " : "");
             schema_describe(schema_find(key->shape, key->shape->shorthand), out);

@@ -115,6 +115,9 @@ static void print_object(struct printer *printer, const struct shape *shape) {
     }
 }
 
+/* Readers of YAML 1.2 see on, off, yes and no as strings. */
+#define BOOLEANS "[true, false, \"on\", \"off\", \"yes\", \"no\"]"
+
 /* A map, and what may stand in its place. */
 static void print_shape(struct printer *printer, const struct shape *shape) {
     if (shape->shorthand == NULL && !shape->may_be_off) {
@@ -123,7 +126,9 @@ static void print_shape(struct printer *printer, const struct shape *shape) {
     }
     member(printer, "anyOf");
     begin(printer, "[");
-    if (shape->may_be_off) {
+    if (shape->may_be_on) {
+        member_raw(printer, NULL, "{\"enum\": " BOOLEANS "}");
+    } else if (shape->may_be_off) {
         member_raw(printer, NULL, "{\"const\": false}");
     }
     if (shape->shorthand != NULL) {
@@ -195,8 +200,7 @@ static void print_named(struct printer *printer, const struct key *key) {
 static void print_type(struct printer *printer, const struct key *key) {
     switch (key->type) {
     case KEY_BOOLEAN:
-        /* Readers of YAML 1.2 see on, off, yes and no as strings. */
-        member_raw(printer, "enum", "[true, false, \"on\", \"off\", \"yes\", \"no\"]");
+        member_raw(printer, "enum", BOOLEANS);
         break;
     case KEY_INTEGER:
         member_string(printer, "type", "integer");

@@ -120,6 +120,22 @@ static void check_binds(const struct snapshot *snapshot, struct region *memory,
     }
 }
 
+/* `user` gives up what it takes to come from the clients' addresses. */
+static void check_sources(const struct snapshot *snapshot, struct findings *findings) {
+    const bool gives_up = snapshot->user != NULL && snapshot->owner.user != 0 && geteuid() == 0;
+
+    for (uint32_t i = 0; i < snapshot->pool_count && gives_up; i++) {
+        const struct source *source = &snapshot->pools[i].source;
+
+        if (source->kind == SOURCE_CLIENT) {
+            findings_add(findings, source->at.line, source->at.column,
+                         "'source: client' needs CAP_NET_ADMIN, which is given up with root for "
+                         "'user'; leave 'user' out, and start it as that user with the capability "
+                         "(systemd: AmbientCapabilities=CAP_NET_ADMIN)");
+        }
+    }
+}
+
 /* Everything that can be said of the document; the snapshot counts only if nothing is found. */
 static void read_into(struct snapshot *snapshot, struct region *memory, const struct node *root,
                       struct findings *findings) {
@@ -153,6 +169,7 @@ static void read_into(struct snapshot *snapshot, struct region *memory, const st
         snapshot->workers = count_cpus();
     }
     check_binds(snapshot, findings->memory, findings);
+    check_sources(snapshot, findings);
     inherit_timeouts(snapshot);
     labels_gather(snapshot, memory, findings);
 }
@@ -340,6 +357,21 @@ bool snapshot_read_scripts(struct snapshot *snapshot, struct messages *messages)
     return messages->count == before;
 }
 
+/* A connection has one family at both ends. */
+static void check_source(const struct pool_config *pool, const struct backend_config *backend,
+                         struct messages *messages) {
+    const int from = pool->source.address.any.sa_family, to = backend->address.any.sa_family;
+
+    if (pool->source.kind == SOURCE_ADDRESS && backend->address.length > 0 && from != to &&
+        to != AF_UNIX) {
+        messages_add(messages, backend->at,
+                     "backend '%s' has an %s address, which cannot be reached from the pool's "
+                     "'source', an %s one; write backends of one kind, or leave 'source' out",
+                     backend->name, to == AF_INET6 ? "IPv6" : "IPv4",
+                     from == AF_INET6 ? "IPv6" : "IPv4");
+    }
+}
+
 bool snapshot_resolve(struct snapshot *snapshot, struct messages *messages) {
     const uint32_t before = messages->count;
 
@@ -353,6 +385,7 @@ bool snapshot_resolve(struct snapshot *snapshot, struct messages *messages) {
                 backend->address.length = 0;
                 messages_add(messages, backend->at, "%s; write another name, or an address", error);
             }
+            check_source(&snapshot->pools[i], backend, messages);
         }
     }
     return messages->count == before;

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/messages.h"
 #include "base/owner.h"
+#include "base/tcp_options.h"
 #include "config/source.h"
 #include "config/value.h"
 
@@ -49,6 +50,13 @@ struct check_config {
     uint32_t interval_ms, timeout_ms, rise, fall;
 };
 
+/* Where connections to backends come from. */
+struct source {
+    enum source_kind { SOURCE_KERNEL, SOURCE_ADDRESS, SOURCE_CLIENT } kind;
+    struct address address; /* of SOURCE_ADDRESS; port 0 */
+    struct position at;
+};
+
 struct pool_config {
     char *name;
     struct script_use policy;
@@ -58,6 +66,8 @@ struct pool_config {
     uint32_t suspect_after;   /* connect failures in a row; 0 = off */
     char *zone;               /* where the balancer stands; inherited; NULL: not said */
     struct timeouts timeouts; /* inherited values filled in */
+    struct tcp_options tcp;
+    struct source source;
     uint32_t backend_count;
     struct backend_config *backends; /* document order */
     struct position at;
@@ -77,6 +87,7 @@ struct listener_config {
     struct script_use route;   /* kind route; runs on workers; name NULL: `pool` for everybody */
     struct script_use service; /* kind service; runs on control; name NULL: it relays */
     uint32_t max_sessions, backlog;
+    struct tcp_options tcp;
     struct timeouts timeouts; /* idle, session, route: listener's, else its pool's, else global */
     struct position at;
 };
@@ -96,7 +107,8 @@ struct snapshot {
     uint64_t number; /* counts configurations; set by the builder */
     char *file;
     uint32_t workers; /* resolved: never 0 */
-    char *user;       /* to become after the start; NULL: stay who we are */
+    bool pin_workers;
+    char *user; /* to become after the start; NULL: stay who we are */
     struct owner owner;
     struct position user_at;
     struct timeouts timeouts;
@@ -137,7 +149,7 @@ struct snapshot *snapshot_load(const char *file, struct messages *messages)
 /* Builder: reads the text of every script, each file once. False: messages. */
 bool snapshot_read_scripts(struct snapshot *snapshot, struct messages *messages)
     __attribute__((warn_unused_result));
-/* Builder: looks every host name up. False: messages. */
+/* Builder: looks every host name up; then it is known whether `source` fits. False: messages. */
 bool snapshot_resolve(struct snapshot *snapshot, struct messages *messages)
     __attribute__((warn_unused_result));
 struct snapshot *snapshot_hold(struct snapshot *snapshot);

@@ -1,5 +1,7 @@
 /* Warnings: what is allowed in a configuration, but hardly meant. Command line tools. */
 #include <arpa/inet.h>
+#include <errno.h>
+#include <unistd.h>
 
 #include "config/snapshot.h"
 
@@ -49,6 +51,25 @@ static bool is_used(const struct snapshot *snapshot, uint32_t pool) {
     return snapshot_has_routes(snapshot);
 }
 
+/* It may get the address later, as the spare of a pair does. */
+static void warn_of_source(const struct pool_config *pool, struct messages *warnings) {
+    const struct address *address = &pool->source.address;
+    if (pool->source.kind != SOURCE_ADDRESS) {
+        return;
+    }
+    int probe = socket(address->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (probe < 0) {
+        return;
+    }
+    if (bind(probe, &address->any, address->length) != 0 && errno == EADDRNOTAVAIL) {
+        messages_add(warnings, pool->source.at,
+                     "warning: this machine has not got the address that pool '%s' has as "
+                     "'source': no backend can be reached while that is so",
+                     pool->name);
+    }
+    close(probe);
+}
+
 void snapshot_warn(const struct snapshot *snapshot, struct messages *warnings) {
     for (uint32_t i = 0; i < snapshot->pool_count; i++) {
         const struct pool_config *pool = &snapshot->pools[i];
@@ -64,6 +85,7 @@ void snapshot_warn(const struct snapshot *snapshot, struct messages *warnings) {
                          "it will be late; write a timeout of at most the interval",
                          pool->name, pool->check.timeout_ms, pool->check.interval_ms);
         }
+        warn_of_source(pool, warnings);
         for (uint32_t k = 0; k < pool->backend_count; k++) {
             warn_of_backend(snapshot, &pool->backends[k], warnings);
         }

@@ -63,6 +63,7 @@ static void report_process(struct report *report, const struct control *control,
         {"reloads_failed", "reloads failed", REPORT_PLAIN},
         {"log_dropped", "log lines dropped", REPORT_PLAIN},
         {"log_suppressed", "log lines limited", REPORT_PLAIN},
+        {"socket_options_refused", "options refused", REPORT_PLAIN},
     };
     report_fields(report, REPORT_COLUMNS(columns));
     report_string(report, ALACRITY_VERSION);
@@ -76,6 +77,7 @@ static void report_process(struct report *report, const struct control *control,
     report_number(report, facts->reloads_failed);
     report_number(report, facts->log_dropped);
     report_number(report, facts->log_suppressed);
+    report_number(report, facts->options_refused);
 }
 
 static void report_workers(struct report *report, const struct facts *facts) {
@@ -91,6 +93,7 @@ static void report_workers(struct report *report, const struct facts *facts) {
         {"pipes", "pipes", REPORT_PLAIN},
         {"no_pipe_total", "moves without pipe", REPORT_PLAIN},
         {"splice_refused_total", "splice refused", REPORT_PLAIN},
+        {"cpu", "cpu", REPORT_PLAIN},
     };
     report_table(report, "workers", REPORT_COLUMNS(columns));
     for (uint32_t i = 0; i < facts->worker_count; i++) {
@@ -106,6 +109,11 @@ static void report_workers(struct report *report, const struct facts *facts) {
         report_number(report, worker->pipes);
         report_number(report, worker->no_pipe);
         report_number(report, worker->splice_refused);
+        if (worker->cpu >= 0) {
+            report_number(report, (uint64_t)worker->cpu);
+        } else {
+            report_string(report, NULL);
+        }
     }
 }
 

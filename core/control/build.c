@@ -401,8 +401,8 @@ static bool open_binds(struct builder *builder, struct build *build, uint32_t li
     uint32_t sockets = !listener_relays(config) ? 1 : build->control_plan->snapshot->workers;
     bool ok = true;
     for (uint32_t k = 0; k < config->bind_count; k++) {
-        struct bound *bound = listening_want(&builder->listening, &config->binds[k],
-                                             config->backlog, sockets, &build->messages);
+        struct bound *bound = listening_want(&builder->listening, config, &config->binds[k],
+                                             sockets, &build->messages);
         ok = bound != NULL && share_sockets(build, listener_index, relay_index, bound) && ok;
     }
     return ok;
@@ -415,8 +415,8 @@ static bool keep_covered(struct builder *builder, struct build *build, uint32_t 
     uint32_t sockets = !listener_relays(config) ? 1 : build->control_plan->snapshot->workers;
     for (uint32_t k = 0; k < config->bind_count; k++) {
         const struct bound *bound;
-        while ((bound = listening_keep_covered(&builder->listening, &config->binds[k].address,
-                                               config->backlog, sockets)) != NULL) {
+        while ((bound = listening_keep_covered(&builder->listening, config,
+                                               &config->binds[k].address, sockets)) != NULL) {
             if (!share_sockets(build, listener_index, relay_index, bound)) {
                 return false;
             }

@@ -141,7 +141,7 @@ struct facts_dictionary {
 };
 struct facts {
     uint64_t configuration, now_wall_ms, uptime_ms;
-    uint64_t reloads_total, reloads_failed, log_dropped, log_suppressed;
+    uint64_t reloads_total, reloads_failed, log_dropped, log_suppressed, options_refused;
     bool draining;
     uint32_t pool_count, listener_count, worker_count, script_count;
     struct facts_pool *pools;

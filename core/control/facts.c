@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/tcp_options.h"
 #include "control/control.h"
 #include "control/scripts.h"
 #include "worker.h"
@@ -209,6 +210,7 @@ struct facts *facts_collect(struct control *control) {
     facts->reloads_failed = control->reloads_failed;
     facts->log_dropped = log_dropped();
     facts->log_suppressed = log_suppressed();
+    facts->options_refused = tcp_options_refused_total();
     facts->draining = control->draining;
     arena_usage(control->arena, &facts->arena_slots, &facts->arena_pools, &facts->arena_listeners);
     bool complete = collect_workers(control, facts) && collect_shared(control, facts) &&

@@ -92,7 +92,7 @@ static int open_bound(const struct address *address, bool shared, const struct o
     }
     if (family != AF_UNIX) {
         set_option(descriptor, SOL_SOCKET, SO_REUSEADDR);
-        set_option(descriptor, IPPROTO_TCP, TCP_NODELAY); /* accepted sockets inherit it */
+        set_option(descriptor, IPPROTO_TCP, TCP_NODELAY); /* what it accepts inherits it */
         if (shared) {
             set_option(descriptor, SOL_SOCKET, SO_REUSEPORT);
         }
@@ -251,16 +251,26 @@ static void explain(const struct bind_config *bind, int error, struct messages *
     }
 }
 
+/* What it accepts inherits them. */
+static void set_options(const struct bound *bound, uint32_t index,
+                        const struct tcp_options *before) {
+    if (bound->address.any.sa_family != AF_UNIX) {
+        tcp_options_set(bound->sockets[index], before, &bound->tcp);
+    }
+}
+
 /* False: errno. */
-static bool open_missing(struct bound *bound, uint32_t count, uint32_t backlog,
-                         const struct owner *owner) {
-    bound->backlog = backlog;
+static bool open_missing(struct bound *bound, const struct listener_config *listener,
+                         uint32_t count, const struct owner *owner) {
+    bound->backlog = listener->backlog;
+    bound->tcp = listener->tcp;
     while (bound->count < count) {
         int descriptor = open_bound(&bound->address, true, owner);
         if (descriptor < 0) {
             return false;
         }
         bound->sockets[bound->count++] = descriptor;
+        set_options(bound, bound->count - 1, &(struct tcp_options){0});
         struct stat status;
         if (bound->address.any.sa_family == AF_UNIX && bound->address.local.sun_path[0] != '\0' &&
             lstat(bound->address.local.sun_path, &status) == 0) {
@@ -283,11 +293,19 @@ bool listening_listen(struct listening *listening) {
             }
         }
     }
+    list_each(node, &listening->bounds) {
+        struct bound *bound = bound_of(node);
+        for (uint32_t i = 0; bound->wanted && i < bound->published_count; i++) {
+            set_options(bound, i, &bound->published);
+        }
+        bound->published = bound->tcp;
+    }
     return true;
 }
 
-struct bound *listening_want(struct listening *listening, const struct bind_config *bind,
-                             uint32_t backlog, uint32_t workers, struct messages *messages) {
+struct bound *listening_want(struct listening *listening, const struct listener_config *listener,
+                             const struct bind_config *bind, uint32_t workers,
+                             struct messages *messages) {
     bool local = bind->address.any.sa_family == AF_UNIX;
     struct bound *bound = find(listening, &bind->address);
     if (bound == NULL) {
@@ -309,7 +327,7 @@ struct bound *listening_want(struct listening *listening, const struct bind_conf
     }
     bound->wanted = true;
     /* A unix socket has no SO_REUSEPORT: one is shared by all workers. */
-    if (!open_missing(bound, local ? 1 : workers, backlog, listening->owner)) {
+    if (!open_missing(bound, listener, local ? 1 : workers, listening->owner)) {
         explain(bind, errno, messages);
         if (local && bound->published_count == 0 && bound->count == 0) {
             list_remove(&bound->node); /* the file is somebody else's: do not unlink it */
@@ -320,14 +338,15 @@ struct bound *listening_want(struct listening *listening, const struct bind_conf
     return bound;
 }
 
-struct bound *listening_keep_covered(struct listening *listening, const struct address *address,
-                                     uint32_t backlog, uint32_t workers) {
+struct bound *listening_keep_covered(struct listening *listening,
+                                     const struct listener_config *listener,
+                                     const struct address *address, uint32_t workers) {
     list_each(node, &listening->bounds) {
         struct bound *bound = bound_of(node);
         if (!bound->wanted && bound->published_count > 0 && covers(address, &bound->address)) {
             bound->wanted = true;
             /* Without one for each worker, some workers get no clients of that address. */
-            (void)open_missing(bound, workers, backlog, listening->owner);
+            (void)open_missing(bound, listener, workers, listening->owner);
             return bound;
         }
     }

@@ -24,6 +24,8 @@ struct bound {
     struct address address;
     uint32_t count, published_count; /* sockets now / before the build under way */
     uint32_t backlog;                /* of the build under way */
+    struct tcp_options tcp;          /* likewise */
+    struct tcp_options published;    /* what the sockets published have */
     dev_t device;                    /* of the socket file we made; inode 0 = none */
     ino_t inode;
     bool wanted; /* named by the build under way */
@@ -38,15 +40,19 @@ struct listening {
 void listening_init(struct listening *listening);
 /* A build begins: nothing is wanted yet. */
 void listening_begin(struct listening *listening);
-/* The sockets of that address, opened as far as they are missing. NULL: messages. */
-struct bound *listening_want(struct listening *listening, const struct bind_config *bind,
-                             uint32_t backlog, uint32_t workers, struct messages *messages);
+/* The sockets of one of that listener's addresses, opened as far as they are missing. NULL:
+ * messages. */
+struct bound *listening_want(struct listening *listening, const struct listener_config *listener,
+                             const struct bind_config *bind, uint32_t workers,
+                             struct messages *messages);
 /* When all that the build names was wanted: the next address that this wildcard covers and the
  * published configuration has, now wanted as a part of the wildcard. NULL: no more. */
-struct bound *listening_keep_covered(struct listening *listening, const struct address *address,
-                                     uint32_t backlog, uint32_t workers);
+struct bound *listening_keep_covered(struct listening *listening,
+                                     const struct listener_config *listener,
+                                     const struct address *address, uint32_t workers);
 /* The build is about to be published: makes its sockets listen. Not before, because a listening
- * SO_REUSEPORT socket gets its share of the clients at once, and closing it would drop them.
+ * SO_REUSEPORT socket gets its share of the clients at once, and closing it would drop them. Those
+ * that listen already get what has changed of their options.
  * False: errno. */
 bool listening_listen(struct listening *listening);
 /* The build was published and everybody uses it: closes what it does not want. */

@@ -132,7 +132,8 @@ struct listener_row {
     counter route_out;           /* not asked, for it was stopped too often */
     counter route_out_now;       /* gauge: 1 while it is out on this worker, else 0 */
     counter route_memory_bytes;  /* gauge: of the route's Lua state on this worker */
-    counter spare[20 - REASON_COUNT];
+    counter handed_over;         /* accepted, and handed over to another worker */
+    counter spare[19 - REASON_COUNT];
 };
 
 /* The derived state; any thread. */

@@ -140,8 +140,12 @@ static int start_connect(struct session *session, const struct address *address)
     if (descriptor < 0) {
         return errno;
     }
-    if (connect(descriptor, &address->any, address->length) != 0 && errno != EINPROGRESS) {
-        int error = errno;
+    int error = dial_prepare(session, descriptor, address);
+    if (error == 0 && connect(descriptor, &address->any, address->length) != 0 &&
+        errno != EINPROGRESS) {
+        error = errno;
+    }
+    if (error != 0) {
         close(descriptor);
         return error;
     }

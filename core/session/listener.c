@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "session/bulk.h"
+#include "session/spread.h"
 
 #define ACCEPTS_PER_TURN 64
 #define ACCEPT_MOST_NS 250000u /* a turn: each may ask a policy, and the open ones wait */
@@ -81,7 +82,9 @@ static void accept_batch(struct data_plane *plane, struct worker_listener *liste
         peer.any.sa_family = AF_UNIX;
         int descriptor = accept4(socket, &peer.any, &peer.length, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (descriptor >= 0) {
-            session_open(plane, listener, descriptor, &peer);
+            if (!spread_hand_over(plane, listener, descriptor, &peer)) {
+                session_open(plane, listener, descriptor, &peer);
+            }
             continue;
         }
         switch (errno) {
@@ -143,9 +146,11 @@ void listener_open_all(struct data_plane *plane) {
             list_append(&plane->listeners, &listener->node);
         }
     }
+    spread_start(plane);
 }
 
 void listener_close_all(struct data_plane *plane) {
+    spread_stop(plane);
     ev_timer_stop(plane->loop, &plane->accept_pause);
     list_each(node, &plane->listeners) {
         struct listener *listener = container_of(node, struct listener, node);

@@ -35,21 +35,16 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "session/bulk.h"
+#include "session/spread.h"
 
 #define END_SECONDS 1.0 /* between two calls of relay_try_to_end */
 
-/* Sessions open on each worker. Writer: that worker; read by the others for limits.sessions and by
- * control. A cache line each. */
-static struct { _Alignas(64) _Atomic uint32_t open; } session_counts[ARENA_WORKERS];
-
 uint32_t plane_session_count(uint32_t worker) {
-    return atomic_load_explicit(&session_counts[worker].open, memory_order_relaxed);
+    return spread_open(worker);
 }
 
 static void count_open(struct data_plane *plane, int32_t change) {
-    _Atomic uint32_t *open = &session_counts[plane->worker].open;
-    uint32_t now = atomic_load_explicit(open, memory_order_relaxed) + (uint32_t)change;
-    atomic_store_explicit(open, now, memory_order_relaxed);
+    uint32_t now = spread_count(plane->worker, change);
     if (now == 0 && change < 0 && plane->on_empty != NULL) {
         plane->on_empty(plane);
     }
@@ -129,6 +124,7 @@ bool plane_open(struct data_plane *plane, struct ev_loop *loop, struct arena *ar
     }
     slab_init(&plane->session_slab, sizeof(struct session));
     slab_init(&plane->dial_slab, sizeof(struct dial));
+    spread_init(plane);
     ev_idle_init(&plane->more_to_do, keep_turning);
     ev_prepare_init(&plane->end_of_turn, end_turn);
     ev_prepare_start(loop, &plane->end_of_turn);
@@ -545,5 +541,6 @@ void session_close(struct session *session, enum session_reason reason) {
     if (plan != NULL) {
         plane_release_plan(plane, plan);
     }
+    spread_note_end(plane, plane->now - session->opened);
     count_open(plane, -1);
 }

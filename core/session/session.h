@@ -48,6 +48,9 @@ struct data_plane {
     struct ev_check begin_turn;
     ev_tstamp now; /* monotonic time of this turn: ev_now follows the wall clock and may jump */
     struct turns turns;
+    struct ev_async newcomers; /* handed over by other workers; spread.c */
+    ev_tstamp brief_since; /* spread.c: sessions that ended since then after a short life, ... */
+    uint32_t brief, brief_before; /* ... and in the period before */
     int reserve_descriptor; /* given up to close a newcomer politely when descriptors run out */
     struct list sessions[SESSION_STATE_COUNT]; /* a state is the list a session is on */
     struct ev_io ready_io;         /* the epoll set of the sessions' sockets (ready.c) */
@@ -213,6 +216,12 @@ void session_tell_policy(struct session *session, enum session_reason reason);
 void dial_next(struct session *session);     /* picks a backend and starts to connect */
 void dial_on_ready(struct session *session); /* the backend's socket can do something */
 void dial_timed_out(struct session *session);
+
+/* dial_socket.c */
+/* Makes the socket of a connection to the backend's address what the configuration wants. 0, or
+ * errno: it cannot be used. */
+int dial_prepare(const struct session *session, int descriptor, const struct address *to)
+    __attribute__((warn_unused_result));
 
 /* farewell.c */
 void farewell_begin(struct data_plane *plane, int descriptor); /* takes the descriptor over */

@@ -4,9 +4,10 @@ local format = require "alacrity.format"
 
 local ROOT = format.order { "version", "configuration", "now_ms", "uptime_ms", "draining", "watchdog",
   "reloads_total", "reloads_failed_total", "log_dropped_total", "log_suppressed_total",
+  "socket_options_refused_total",
   "listeners", "pools", "workers", "scripts", "script_metrics", "arena", "shared" }
 local LISTENER = format.order { "bind", "pool", "route", "service", "max_sessions",
-  "sessions_active", "sessions_total", "bytes_in_total", "bytes_out_total", "routes_total",
+  "sessions_active", "sessions_total", "handed_over_total", "bytes_in_total", "bytes_out_total", "routes_total",
   "route_errors_total", "route_timeouts_total", "route_overruns_total", "route_resting_total",
   "route_out_total", "route_out_workers", "ended" }
 local POOL = format.order { "policy", "fallback", "check", "check_out", "zone", "retries", "sessions_active",
@@ -27,7 +28,7 @@ local BACKEND = format.order { "address", "configured_address", "state", "admin"
   "changed_ms", "reason" }
 local WORKER = format.order { "index", "sessions", "heartbeat_age_ms", "lua_memory_bytes",
   "turn_max_ms", "turn_cpu_max_ms", "long_turns_total", "spliced_bytes_total", "pipes",
-  "no_pipe_total", "splice_refused_total" }
+  "no_pipe_total", "splice_refused_total", "cpu" }
 local SCRIPT = format.order { "kind", "name", "path", "pool", "listener", "version", "state", "calls_total",
   "errors_total", "overruns_total", "bad_answers_total", "nil_answers_total", "fallbacks_total", "memory_bytes",
   "last_error" }

@@ -31,12 +31,18 @@ local PROCESS = {
   { "log_lines_suppressed_total", "counter",
     "Log lines left out because there were too many alike, or of one script, in a second.",
     "log_suppressed_total" },
+  { "socket_options_refused_total", "counter",
+    "Options of sockets that the kernel refused; those sockets serve without.",
+    "socket_options_refused_total" },
 }
 
 local LISTENER = {
   { "listener_sessions_active", "gauge", "Sessions open now.", "sessions_active" },
   { "listener_sessions_limit", "gauge", "Most sessions at a time; 0 = no limit.", "max_sessions" },
   { "listener_sessions_total", "counter", "Sessions accepted and admitted.", "sessions_total" },
+  { "listener_handed_over_total", "counter",
+    "Connections that one worker accepted and another serves, so that all have their share.",
+    "handed_over_total" },
   { "listener_in_bytes_total", "counter", "Bytes received from clients.", "bytes_in_total" },
   { "listener_out_bytes_total", "counter", "Bytes sent to clients.", "bytes_out_total" },
 }

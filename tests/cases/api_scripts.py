@@ -404,6 +404,7 @@ def look():
     web, other, page, server = free_port(), free_port(), free_port(), Server(serve_lines, "b")
     routed = free_port()
     config = {
+        "pin_workers": True,
         "lua": {"path": ["."], "pick_budget": "10s", "budget": "10s", "rollback_errors": 2},
         "listeners": {"web": {"bind": f"127.0.0.1:{web}", "pool": "app"},
                       "other": {"bind": f"127.0.0.1:{other}", "pool": "other"},

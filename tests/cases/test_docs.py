@@ -22,7 +22,8 @@ from support import ROOT, command
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^( *)```([a-z]*)\n(.*?)^\1```$", re.M | re.S)
-SECTIONS = {"user", "zone", "workers", "timeouts", "limits", "admin", "log", "lua", "pools", "splice", "listeners"}
+SECTIONS = {"user", "zone", "workers", "pin_workers", "timeouts",
+            "limits", "admin", "log", "lua", "pools", "splice", "listeners"}
 SHOWN = {"yaml": 3, "lua": 5}  # at least; fewer means that this file no longer finds them
 
 

@@ -30,8 +30,8 @@ end
 
 local function listener(name, more)
   local l = { name = name, bind = { "127.0.0.1:8080" }, max_sessions = 0, sessions_active = 0,
-    sessions_total = 0, bytes_in_total = 0, bytes_out_total = 0, ended = { done = 0,
-      client_reset = 0, backend_reset = 0, idle_timeout = 0, session_timeout = 0,
+    sessions_total = 0, handed_over_total = 0, bytes_in_total = 0, bytes_out_total = 0,
+    ended = { done = 0, client_reset = 0, backend_reset = 0, idle_timeout = 0, session_timeout = 0,
       connect_failed = 0, no_backend = 0, limit = 0, out_of_descriptors = 0, out_of_memory = 0,
       drain = 0, killed = 0, rejected = 0, no_route = 0, route_failed = 0 } }
   for k, v in pairs(more or {}) do
@@ -61,7 +61,7 @@ function canned.site()
   local now = 1700000360000
   return { version = "0.1.0", configuration = 3, now_ms = now, uptime_ms = 273840000,
     draining = false, watchdog = true, reloads_total = 4, reloads_failed_total = 1, log_dropped_total = 0,
-    log_suppressed_total = 17,
+    log_suppressed_total = 17, socket_options_refused_total = 0,
     listeners = {
       listener("web", { bind = { "0.0.0.0:80", "[::]:80" }, pool = "app", max_sessions = 20000,
         sessions_active = 137, sessions_total = 1234567, bytes_in_total = 98765432100,

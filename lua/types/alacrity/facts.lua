@@ -30,6 +30,8 @@
 ---@field log_dropped_total integer
 --- Lines of scripts beyond what they may write.
 ---@field log_suppressed_total integer
+--- Options of sockets that the kernel refused.
+---@field socket_options_refused_total integer
 --- In document order.
 ---@field listeners alacrity.Facts.Listener[]
 --- In document order.
@@ -80,6 +82,8 @@
 ---@field sessions_active integer
 --- Accepted and admitted.
 ---@field sessions_total integer
+--- Accepted by one worker and served by another, so that all have their share.
+---@field handed_over_total integer
 --- From clients.
 ---@field bytes_in_total integer
 --- To clients.
@@ -292,6 +296,8 @@
 ---@field sessions integer
 --- Of its Lua states.
 ---@field lua_memory_bytes integer
+--- It is tied to, by `pin_workers`.
+---@field cpu? integer
 --- Since it last turned; a quarter of a second is usual.
 ---@field heartbeat_age_ms integer
 --- The longest turn of its loop in the last half to whole minute, in which no other session of it
