@@ -28,9 +28,16 @@ int32_t view_position_of_id(const struct pool_view *view, uint32_t id) {
     return -1;
 }
 
+/* As below, but without a look at the backends it passes. */
 int32_t view_position(const struct pool_view *view, const struct slot *slot) {
-    int32_t position = view_position_of_id(view, slot->script.view.id);
-    return position >= 0 && view->members[position] == slot ? position : -1;
+    for (uint32_t at = slot->script.view.id & view->positions_mask; view->positions[at] != 0;
+         at = (at + 1) & view->positions_mask) {
+        uint32_t position = view->positions[at] - 1;
+        if (view->members[position] == slot) {
+            return (int32_t)position;
+        }
+    }
+    return -1;
 }
 
 /* ---- life ---- */
