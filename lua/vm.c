@@ -234,6 +234,10 @@ static bool open_lua(struct vm *vm, char *error, size_t error_bytes) {
         return false;
     }
     lua_atpanic(vm->lua, on_panic);
+    if (vm->host->loop !=
+        NULL) { /* control's: a long page shall not fill lua.memory with garbage */
+        lua_gc(vm->lua, LUA_GCSETPAUSE, 110);
+    }
     int status = guard_cfunction(vm, open_state, vm);
     if (status == GUARD_STOPPED) {
         vm_describe_stop(vm, false, error, error_bytes);
