@@ -111,6 +111,9 @@ drill: all ## runaway scripts under load (KILLS=N), the breaker, swaps, rollback
 	$(Q)ALACRITY=$(CURDIR)/$(BINARY) /usr/bin/python3 tests/drills/breaker.py
 	$(Q)ALACRITY=$(CURDIR)/$(BINARY) /usr/bin/python3 tests/drills/versions.py
 
+drill-big: all ## ten thousand backends, a thousand pools, a thousand listeners
+	$(Q)ALACRITY=$(CURDIR)/$(BINARY) /usr/bin/python3 tests/drills/big.py
+
 bench: $(BINARY) ## beside HAProxy and nginx (those that are installed), a few minutes
 	$(Q)ALACRITY=$(CURDIR)/$(BINARY) /usr/bin/python3 tests/bench/run.py --json build/bench.json \
 	  --markdown build/bench.md --chart build/bench.svg
@@ -157,5 +160,5 @@ clean: ## removes build/
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' Makefile | expand -t 12
 
-.PHONY: drill bench-pick all tests-built check asan tsan unit fuzz bench demo lint format install reference clean help
+.PHONY: drill drill-big bench-pick all tests-built check asan tsan unit fuzz bench demo lint format install reference clean help
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
