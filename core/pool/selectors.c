@@ -349,12 +349,12 @@ static int32_t select_ring(const struct alacrity_pool *pool, uint32_t hash, doub
 /* Everyone is owed its weight more; the one that is owed most has its turn, and pays for all. */
 static int32_t rotate(const struct alacrity_pool *pool, int64_t *credits) {
     const struct pool_view *view = view_of(pool);
-    const uint32_t *positions = view->offered->positions;
     int64_t most = INT64_MIN, total = 0;
     int32_t turn = -1;
     for (uint32_t i = 0; i < pool->count; i++) {
-        int64_t weight = view->weights[positions[i]];
-        int64_t credit = credits[positions[i]] += weight;
+        uint32_t position = view_position_at(view, i);
+        int64_t weight = view->weights[position];
+        int64_t credit = credits[position] += weight;
         total += weight;
         if (credit > most) {
             most = credit;
@@ -362,7 +362,7 @@ static int32_t rotate(const struct alacrity_pool *pool, int64_t *credits) {
         }
     }
     if (turn >= 0) {
-        credits[positions[turn]] -= total;
+        credits[view_position_at(view, (uint32_t)turn)] -= total;
     }
     return turn;
 }

@@ -269,6 +269,33 @@ START_TEST(least_of_many_heeds_retries_caps_and_states) {
 }
 END_TEST
 
+/* A retry in a pool at rest: nobody that is left is emptier, and nobody is forgotten after. */
+START_TEST(least_of_a_retry_is_exact) {
+    uint32_t state = 5;
+    for (uint32_t round = 0; round < 300; round++) {
+        uint32_t tried[8], count = round % 9;
+        for (uint32_t i = 0; i < LARGE; i++) {
+            state = state * 1664525u + 1013904223u;
+            many[i]->script.view.active += state >> 30; /* they only get fuller */
+        }
+        for (uint32_t i = 0; i < count; i++) {
+            state = state * 1664525u + 1013904223u;
+            tried[i] = many[(state >> 16) % LARGE]->script.view.id;
+        }
+        view_prepare(&large, tried, count);
+        uint32_t taken = pick_large();
+        for (uint32_t k = 0; k < LARGE; k++) {
+            bool was_tried = false;
+            for (uint32_t i = 0; i < count; i++) {
+                was_tried = was_tried || tried[i] == many[k]->script.view.id;
+            }
+            ck_assert(!was_tried || k != taken);
+            ck_assert(was_tried || !is_emptier(many[k], many[taken]));
+        }
+    }
+}
+END_TEST
+
 /* Two loads that differ by one in 10^12. */
 START_TEST(least_compares_exactly) {
     for (uint32_t round = 0; round < 2; round++) {
@@ -298,6 +325,7 @@ int main(void) {
     tcase_add_test(of_many, least_lets_idle_ones_take_turns_by_weight);
     tcase_add_test(of_many, least_lets_many_equals_take_turns);
     tcase_add_test(of_many, least_of_many_heeds_retries_caps_and_states);
+    tcase_add_test(of_many, least_of_a_retry_is_exact);
     tcase_add_test(of_many, least_compares_exactly);
     tcase_set_timeout(of_many, 120);
     suite_add_tcase(suite, of_many);

@@ -173,6 +173,49 @@ START_TEST(least_lets_equals_take_turns) {
 }
 END_TEST
 
+/* ---- what retries and caps leave ---- */
+
+/* With few and with many hidden: those left stand in order, and both ways between places and
+ * positions agree. */
+START_TEST(what_is_left_stands_in_order) {
+    enum { MANY = 60 };
+    static struct slot *crowd[MANY];
+    struct pool_view wide;
+    uint32_t state = 9;
+    pool = arena_take_pool(arena, "wide");
+    fill(crowd, MANY);
+    ck_assert(view_init(&wide, pool, "wide", crowd, MANY));
+    for (uint32_t round = 0; round < 2000; round++) {
+        uint32_t tried[VIEW_TRIED_MAX], count = 0, place = 0;
+        for (uint32_t i = 0; i < MANY; i++) {
+            state = state * 1664525u + 1013904223u;
+            crowd[i]->script.view.max_sessions = round % 3 == 0 ? 2 : 0;
+            crowd[i]->script.view.active = (state >> 24) % (2 + round % 20) == 0 ? 2 : 1;
+            crowd[i]->health = (state >> 16) % 8 == 0 ? HEALTH_DOWN : HEALTH_UP;
+            slot_changed(crowd[i], pool);
+            if ((state >> 10) % 16 == 0 && count < VIEW_TRIED_MAX) {
+                tried[count++] = crowd[i]->script.view.id;
+            }
+        }
+        view_prepare(&wide, tried, count);
+        for (uint32_t i = 0; i < MANY; i++) {
+            bool left = slot_is_eligible(crowd[i]);
+            for (uint32_t k = 0; k < count; k++) {
+                left = left && tried[k] != crowd[i]->script.view.id;
+            }
+            ck_assert_int_eq(view_offered_at(&wide, i), left ? (int32_t)place : -1);
+            if (left) {
+                ck_assert_ptr_eq(wide.script.eligible[place], &crowd[i]->script.view);
+                ck_assert_uint_eq(view_position_at(&wide, place), i);
+                place++;
+            }
+        }
+        ck_assert_uint_eq(wide.script.view.count, place);
+    }
+    view_free(&wide);
+}
+END_TEST
+
 /* ---- rotate ---- */
 
 /* The definition, over all members: for comparison. */
@@ -489,6 +532,7 @@ int main(void) {
     tcase_add_loop_test(tests, a_weight_out_of_all_proportion_is_bearable, 0, 2);
     tcase_add_loop_test(tests, a_thousand_backends_all_get_a_share, 0, 2);
     tcase_add_test(tests, a_bounded_ring_passes_over_the_full);
+    tcase_add_test(tests, what_is_left_stands_in_order);
     tcase_add_test(tests, rotate_is_smooth_weighted_round_robin);
     tcase_add_test(tests, a_subset_is_what_is_offered_and_belongs);
     tcase_add_test(tests, selectors_choose_within_a_subset);
