@@ -551,6 +551,7 @@ static const struct layout {
     FIELD(alacrity_value, bytes),
     FIELD(alacrity_natives, least),
     FIELD(alacrity_natives, rotate),
+    FIELD(alacrity_natives, rotate_words),
     FIELD(alacrity_natives, maglev),
     FIELD(alacrity_natives, ring),
     FIELD(alacrity_natives, find),

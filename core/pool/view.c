@@ -134,7 +134,9 @@ static bool list_has(const struct pool_view *view, const struct view_list *list,
 }
 
 static void begin_listing(struct pool_view *view) {
+    static _Atomic uint64_t listings; /* writers: whoever owns a view */
     view->listings++;
+    view->listing = atomic_fetch_add_explicit(&listings, 1, memory_order_relaxed) + 1;
     view->eligible.count = 0;
     view->has_caps = false;
     view->signature = 14695981039346656037u; /* FNV-1a over words: collisions do not happen */

@@ -50,6 +50,7 @@ struct pool_view {
     uint32_t rotation; /* of view_pick_round_robin and view_natives.least */
     /* How often `eligible`, and how often `untried` was filled: from these a subset knows. */
     uint64_t listings, narrowings;
+    uint64_t listing;       /* the number of the last of `eligible`, among those of all views */
     struct subset *subsets; /* list; those that were ever asked for */
     bool is_part;           /* of another view: has no subsets itself */
     uint32_t *positions;    /* hash from slot id to position + 1; 0 = empty; fixed by view_init */
