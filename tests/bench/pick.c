@@ -1,13 +1,14 @@
 /* Nanoseconds per pick, from view_prepare to the answer of policy_pick, for every stock policy (or
  * the script files named as arguments). Linked like a unit test, with all objects but main.o.
  *
- *   pick [-n 4,64,1000,10000] [-j] [-m] [-r TRIED] [SCRIPT.lua | STOCK NAME ...]
+ *   pick [-n 4,64,1000,10000] [-j] [-m] [-g] [-r TRIED] [SCRIPT.lua | STOCK NAME ...]
  *
  *   -n  sizes of the pool
  *   -j  only with the JIT on; else also with it off
  *   -m  sessions come and go: half as many as there are backends are open, and with each pick one
  *       begins at the backend answered and one of the open ones, at random, ends; what that costs
  *       by itself is taken off
+ *   -g  before each pick a backend changed, so that what is kept of the pool is made anew
  *   -r  as the last of a session's retries, with so many backends tried before */
 #include <time.h>
 
@@ -18,7 +19,7 @@
 struct bench {
     uint32_t sizes[SIZES_MAX], size_count;
     uint32_t tried_count, tried[VIEW_TRIED_MAX];
-    bool moving, only_jit;
+    bool moving, changing, only_jit;
 };
 
 /* CPU time of this thread: others may be at work on the machine. */
@@ -88,6 +89,9 @@ static double measure(const struct bench *bench, const struct script_use *use, u
         do {
             for (int i = 0; i < 1000; i++) {
                 ctx.view.client_hash = random_next(&random);
+                if (bench->changing) {
+                    slot_changed(f.slots[0], f.facts);
+                }
                 view_prepare(&f.view, bench->tried, bench->tried_count);
                 if (scripting->policy_pick(policy, &ctx, &slot) != PICK_BACKEND) {
                     fprintf(stderr, "%s did not answer a backend\n", use->name);
@@ -145,7 +149,7 @@ static bool read_sizes(struct bench *bench, const char *text) {
 
 static bool read_options(struct bench *bench, int argc, char **argv) {
     bool ok = true;
-    for (int option; (option = getopt(argc, argv, "n:jmr:")) != -1;) {
+    for (int option; (option = getopt(argc, argv, "n:jmgr:")) != -1;) {
         switch (option) {
         case 'n':
             ok = read_sizes(bench, optarg) && ok;
@@ -155,6 +159,9 @@ static bool read_options(struct bench *bench, int argc, char **argv) {
             break;
         case 'm':
             bench->moving = true;
+            break;
+        case 'g':
+            bench->changing = true;
             break;
         case 'r':
             bench->tried_count = (uint32_t)strtoul(optarg, NULL, 10);
@@ -173,7 +180,7 @@ static bool read_options(struct bench *bench, int argc, char **argv) {
 int main(int argc, char **argv) {
     struct bench bench = {.sizes = {4, 64, 1000, 10000}, .size_count = 4};
     if (!read_options(&bench, argc, argv)) {
-        fputs("usage: pick [-n SIZE,SIZE...] [-j] [-m] [-r TRIED] [POLICY...]\n", stderr);
+        fputs("usage: pick [-n SIZE,SIZE...] [-j] [-m] [-g] [-r TRIED] [POLICY...]\n", stderr);
         return 2;
     }
     print_head(&bench);

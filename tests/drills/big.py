@@ -80,6 +80,12 @@ class Site:
         text = pathlib.Path(f"/proc/{self.process.pid}/smaps_rollup").read_text("ascii")
         return [int(re.search(rf"^{word}: +(\d+)", text, re.M)[1]) / 1024 for word in ("Rss", "Pss")]
 
+    def cpu(self):
+        """CPU time of each thread in ms, by its name."""
+        return {(task / "comm").read_text("ascii").strip():
+                int((task / "schedstat").read_text("ascii").split()[0]) / 1e6
+                for task in pathlib.Path(f"/proc/{self.process.pid}/task").iterdir()}
+
     def admin(self, *words):
         began = time.monotonic()
         done = subprocess.run([BINARY, *words, "--socket", self.socket], capture_output=True,
@@ -158,9 +164,14 @@ def drill(kind, folder, given):
     print(f"\n{kind}: check {checked:.0f} ms, start {site.start():.0f} ms", end="")
     print(", memory {:.0f} MiB (PSS {:.0f})".format(*site.memory()))
     try:
+        before = site.cpu()
         took = statistics.median(site.admin("reload")[0] for _ in range(5))
+        time.sleep(0.3)  # what the old plans' end costs belongs to it
         print(f"  reload {took:.0f} ms (median of 5)", end="")
         print(", memory then {:.0f} MiB (PSS {:.0f})".format(*site.memory()))
+        print("    CPU ms of each, by thread:", ", ".join(
+            f"{name} {(spent - before.get(name, 0)) / 5:.2f}"
+            for name, spent in sorted(site.cpu().items()) if spent - before.get(name, 0) > 0.01))
         for words in (("status",), ("script", "list"), ("backend", "list")):
             with Prober() as prober:
                 took, text = site.admin(*words)
