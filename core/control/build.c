@@ -427,7 +427,7 @@ static bool keep_covered(struct builder *builder, struct build *build, uint32_t 
     return true;
 }
 
-#define OTHER_DESCRIPTORS 32u /* loops, files, pipes: at least so many are no listeners */
+#define OTHER_DESCRIPTORS 8u /* loops, files, pipes: at least so many are no listeners */
 
 /* Told once, not by a line for each listener for which there was none left. */
 static bool has_descriptors(const struct control_plan *plan, struct messages *messages) {

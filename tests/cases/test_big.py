@@ -4,15 +4,16 @@ import threading
 
 import pytest
 
-from support import Alacrity, ServerProcess, ask, free_port, serve_name, web_over
+from support import SANITIZED, Alacrity, ServerProcess, ask, free_port, serve_name, web_over
 
-MANY = 10000
+MANY = 2000 if SANITIZED else 10000
 
 
 def named(server, count, first=0):
     return {f"b{i}": f"127.0.0.1:{server.port}" for i in range(first, first + count)}
 
 
+@pytest.mark.heavy
 @pytest.mark.bound(120)
 def test_ten_thousand_backends_and_half_of_them_changed():
     """What stays keeps its counts, what goes is gone, and no page leaves any out."""
@@ -50,6 +51,7 @@ def test_ten_thousand_backends_and_half_of_them_changed():
         assert len(balancer.admin("backend", "list", plain=True).splitlines()) > MANY
 
 
+@pytest.mark.heavy
 @pytest.mark.bound(120)
 def test_a_thousand_listeners_serve():
     """Also those that a reload adds; and what other pages tell does not wait for the stats page."""
