@@ -114,9 +114,25 @@ drill: all ## runaway scripts under load (KILLS=N), the breaker, swaps, errors, 
 	$(Q)ALACRITY=$(CURDIR)/$(BINARY) /usr/bin/python3 tests/drills/spread.py
 	$(Q)ALACRITY=$(CURDIR)/$(BINARY) /usr/bin/python3 tests/drills/torture.py
 
+drill-big: all ## ten thousand backends, a thousand pools, a thousand listeners
+	$(Q)ALACRITY=$(CURDIR)/$(BINARY) /usr/bin/python3 tests/drills/big.py
+
 bench: $(BINARY) ## beside HAProxy and nginx (those that are installed), a few minutes
 	$(Q)ALACRITY=$(CURDIR)/$(BINARY) /usr/bin/python3 tests/bench/run.py --json build/bench.json \
 	  --markdown build/bench.md --chart build/bench.svg
+
+# What one pick, the watchdog and a shared dictionary cost, without a network.
+MICRO_BENCHES := $(patsubst %,$(BUILD)/bench/%,pick guard shared)
+
+$(MICRO_BENCHES): $(BUILD)/bench/%: tests/bench/%.c $(OBJECTS)
+	@echo "  LD    $@"
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -o $@ $< $(OBJECTS) $(LIBS)
+
+bench-pick: $(MICRO_BENCHES) ## ns per pick by policy and pool size, of the watchdog, of shared
+	$(Q)$(BUILD)/bench/pick $(PICK)
+	$(Q)$(BUILD)/bench/guard
+	$(Q)$(BUILD)/bench/shared
 
 # ---- the rest ----
 
@@ -145,7 +161,7 @@ clean: ## removes build/
 	rm -rf build
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' Makefile | expand -t 12
 
-.PHONY: drill all tests-built check asan tsan unit fuzz bench demo lint format install reference clean help
+.PHONY: drill drill-big bench-pick all tests-built check asan tsan unit fuzz bench demo lint format install reference clean help
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

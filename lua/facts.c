@@ -137,7 +137,15 @@ static void push_shadow(lua_State *lua, const struct facts_pool *pool) {
     set_count(lua, "sample", pool->scripts->shadow_sample);
 }
 
-static void push_pool(lua_State *lua, const struct facts_pool *pool) {
+static void push_backends(lua_State *lua, const struct facts_backend *backends, uint32_t count) {
+    lua_createtable(lua, (int)count, 0);
+    for (uint32_t i = 0; i < count; i++) {
+        push_backend(lua, &backends[i]);
+        lua_rawseti(lua, -2, (int)i + 1);
+    }
+}
+
+static void push_pool(lua_State *lua, const struct facts_pool *pool, bool backends) {
     const struct pool_config *config = pool->pool->config;
     uint64_t active = 0;
     lua_createtable(lua, 0, 24);
@@ -174,12 +182,11 @@ static void push_pool(lua_State *lua, const struct facts_pool *pool) {
         push_shadow(lua, pool);
         lua_setfield(lua, -2, "shadow");
     }
-    lua_createtable(lua, (int)pool->backend_count, 0);
     for (uint32_t i = 0; i < pool->backend_count; i++) {
-        push_backend(lua, &pool->backends[i]);
-        lua_rawseti(lua, -2, (int)i + 1);
         active += pool->backends[i].active;
     }
+    set_count(lua, "backend_count", pool->backend_count);
+    push_backends(lua, pool->backends, backends ? pool->backend_count : 0);
     lua_setfield(lua, -2, "backends");
     set_count(lua, "sessions_active", active);
 }
@@ -317,7 +324,7 @@ static void push_metric(lua_State *lua, const struct metric_sum *sum) {
     }
 }
 
-static void push_facts(lua_State *lua, const struct facts *facts) {
+static void push_facts(lua_State *lua, const struct facts *facts, bool backends) {
     lua_createtable(lua, 0, 16);
     set_string(lua, "version", ALACRITY_VERSION);
     set_count(lua, "configuration", facts->configuration);
@@ -340,7 +347,7 @@ static void push_facts(lua_State *lua, const struct facts *facts) {
 
     lua_createtable(lua, (int)facts->pool_count, 0);
     for (uint32_t i = 0; i < facts->pool_count; i++) {
-        push_pool(lua, &facts->pools[i]);
+        push_pool(lua, &facts->pools[i], backends);
         lua_rawseti(lua, -2, (int)i + 1);
     }
     lua_setfield(lua, -2, "pools");
@@ -381,33 +388,62 @@ static void push_facts(lua_State *lua, const struct facts *facts) {
 /* Of the call under way. One that was stopped in the middle left its facts here. */
 static struct facts *told;
 
-/* Raises only when memory is out. */
+/* Argument: with backends? Raises only when memory is out. */
 static int facts_table(lua_State *lua) {
-    push_facts(lua, told);
+    push_facts(lua, told, lua_toboolean(lua, 1));
     return 1;
 }
 
-/* alacrity.facts() -> table. What can raise is done before the facts are taken or inside the
- * protected call, so that running out of Lua memory does not leak them. */
-static int facts_function(lua_State *lua) {
+static void check_thread(lua_State *lua, const char *function) {
     if (bound == NULL || !pthread_equal(pthread_self(), bound_thread)) {
-        return luaL_error(lua, "alacrity.facts() answers only while a service serves");
+        luaL_error(lua, "alacrity.%s() answers only while a service serves", function);
     }
+}
+
+/* alacrity.facts(backends) -> table; false: without the backends. What can raise is done before the
+ * facts are taken or inside the protected call, so that running out of Lua memory does not leak
+ * them. */
+static int facts_function(lua_State *lua) {
+    check_thread(lua, "facts");
+    bool backends = lua_isnoneornil(lua, 1) || lua_toboolean(lua, 1);
     lua_settop(lua, 0);
     lua_pushcfunction(lua, facts_table);
+    lua_pushboolean(lua, backends);
     facts_free(told);
     told = facts_collect(bound);
     if (told == NULL) {
         return luaL_error(lua, "alacrity.facts(): out of memory");
     }
-    int status = lua_pcall(lua, 0, 1, 0);
+    int status = lua_pcall(lua, 1, 1, 0);
     facts_free(told);
     told = NULL;
     return status == 0 ? 1 : lua_error(lua);
 }
 
+#define BACKENDS_AT_ONCE 128u
+
+/* alacrity.backends(pool, first) -> list, configuration. Nothing is owned here that an error or a
+ * stop could leak. */
+static int backends_function(lua_State *lua) {
+    struct facts_backend backends[BACKENDS_AT_ONCE];
+    uint64_t configuration;
+    check_thread(lua, "backends");
+    const char *pool = luaL_checkstring(lua, 1);
+    lua_Number first = luaL_checknumber(lua, 2);
+    luaL_argcheck(lua, first >= 1 && first < 4294967296.0, 2, "the first one is number 1");
+    uint32_t count = facts_backends(bound, pool, (uint32_t)first - 1, BACKENDS_AT_ONCE, backends,
+                                    &configuration);
+    push_backends(lua, backends, count);
+    lua_pushnumber(lua, (double)configuration);
+    return 2;
+}
+
 int facts_open(lua_State *lua) {
     bool into_table = lua_istable(lua, -1);
+    if (into_table) {
+        lua_pushcfunction(lua, backends_function);
+        lua_setfield(lua, -2, "backends");
+    }
     lua_pushcfunction(lua, facts_function);
     if (into_table) {
         lua_pushvalue(lua, -1);

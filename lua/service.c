@@ -55,10 +55,49 @@ static int push_call(lua_State *lua) {
     return 0;
 }
 
+/* Is the body a list of strings, at least one? Their length. Raises nothing: no metamethods, no
+ * conversion. */
+static bool measure_pieces(lua_State *lua, size_t *length) {
+    *length = 0;
+    if (lua_type(lua, 3) != LUA_TTABLE) {
+        return false;
+    }
+    size_t count = lua_objlen(lua, 3);
+    if (count == 0) {
+        return false;
+    }
+    for (size_t i = 1; i <= count; i++) {
+        lua_rawgeti(lua, 3, (int)i);
+        bool is_string = lua_type(lua, -1) == LUA_TSTRING;
+        *length += is_string ? lua_objlen(lua, -1) : 0;
+        lua_pop(lua, 1);
+        if (!is_string) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Outside of Lua's memory: a long answer is there only once. NULL: out of memory. */
+static char *join_pieces(lua_State *lua, size_t length) {
+    char *body = malloc(length + 1), *end = body;
+    size_t count = lua_objlen(lua, 3);
+    for (size_t i = 1; body != NULL && i <= count; i++) {
+        lua_rawgeti(lua, 3, (int)i);
+        size_t bytes;
+        const char *piece = lua_tolstring(lua, -1, &bytes);
+        memcpy(end, piece, bytes);
+        end += bytes;
+        lua_pop(lua, 1);
+    }
+    return body;
+}
+
 /* What is wrong with the answer at the bottom of the stack; NULL: nothing. */
 static const char *find_mistake(lua_State *lua) {
+    size_t ignored;
     if (lua_type(lua, 1) != LUA_TNUMBER || lua_type(lua, 2) != LUA_TSTRING ||
-        lua_type(lua, 3) != LUA_TSTRING) {
+        (lua_type(lua, 3) != LUA_TSTRING && !measure_pieces(lua, &ignored))) {
         return "it must answer status, content type and body";
     }
     lua_Number status = lua_tonumber(lua, 1);
@@ -78,13 +117,22 @@ static void end_service(struct run *run, enum run_end how) {
     if (mistake != NULL) {
         run_misbehaved(run, mistake);
     }
+    size_t length = 0;
+    char *joined = NULL;
+    const char *body = NULL;
     if (how == RUN_RETURNED && mistake == NULL) {
-        size_t length;
-        const char *body = lua_tolstring(lua, 3, &length);
+        if (measure_pieces(lua, &length)) {
+            body = joined = join_pieces(lua, length);
+        } else {
+            body = lua_tolstring(lua, 3, &length);
+        }
+    }
+    if (body != NULL) {
         done(argument, (uint32_t)lua_tonumber(lua, 1), lua_tostring(lua, 2), body, length);
     } else {
         done(argument, 0, "", "", 0);
     }
+    free(joined);
     run_release(run);
     free(service_run);
 }

@@ -236,6 +236,9 @@ static bool open_lua(struct vm *vm, char *error, size_t error_bytes) {
         return false;
     }
     lua_atpanic(vm->lua, on_panic);
+    if (vm->host->loop != NULL) { /* control's: a long page shall not fill lua.memory with garbage */
+        lua_gc(vm->lua, LUA_GCSETPAUSE, 110);
+    }
     const uint32_t budget_us = vm->budget_us; /* of what users wrote; this is all ours */
     if (budget_us > 0 && budget_us < OPENING_BUDGET_US) {
         vm->budget_us = OPENING_BUDGET_US;
@@ -554,6 +557,7 @@ static const struct layout {
     FIELD(alacrity_value, bytes),
     FIELD(alacrity_natives, least),
     FIELD(alacrity_natives, rotate),
+    FIELD(alacrity_natives, rotate_words),
     FIELD(alacrity_natives, maglev),
     FIELD(alacrity_natives, ring),
     FIELD(alacrity_natives, find),

@@ -8,9 +8,11 @@
 #include "control/build.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/list.h"
 #include "base/log.h"
@@ -425,9 +427,36 @@ static bool keep_covered(struct builder *builder, struct build *build, uint32_t 
     return true;
 }
 
+#define OTHER_DESCRIPTORS 8u /* loops, files, pipes: at least so many are no listeners */
+
+/* Told once, not by a line for each listener for which there was none left. */
+static bool has_descriptors(const struct control_plan *plan, struct messages *messages) {
+    struct rlimit limit;
+    uint64_t sockets = 0;
+    for (uint32_t i = 0; i < plan->listener_count; i++) {
+        const struct listener_config *config = plan->listeners[i].config;
+        sockets +=
+            (uint64_t)config->bind_count * (listener_relays(config) ? plan->snapshot->workers : 1);
+    }
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY ||
+        sockets + OTHER_DESCRIPTORS <= limit.rlim_cur) {
+        return true;
+    }
+    messages_add(messages, (struct position){.file = plan->snapshot->file},
+                 "the listeners take %" PRIu64
+                 " sockets, one for each address and worker, and this "
+                 "process may have %" PRIu64 " descriptors: raise that limit (ulimit -n, or "
+                 "LimitNOFILE= of the service)",
+                 sockets, (uint64_t)limit.rlim_cur);
+    return false;
+}
+
 static bool bind_sockets(struct builder *builder, struct build *build) {
     struct control_plan *plan = build->control_plan;
-    bool ok = true;
+    bool ok = has_descriptors(plan, &build->messages);
+    if (!ok) {
+        return false;
+    }
     uint32_t relay_index = 0;
     builder->listening.owner = privileges_owner(plan->snapshot);
     for (uint32_t i = 0; i < plan->listener_count; i++) {

@@ -161,6 +161,10 @@ struct facts {
 /* NULL: out of memory. Freed by facts_free. */
 struct facts *facts_collect(struct control *control) __attribute__((warn_unused_result));
 void facts_free(struct facts *facts);
+/* Up to `count` backends of the pool of that name, from number `first` (0) on. How many there were;
+ * *configuration: of which one. */
+uint32_t facts_backends(struct control *control, const char *pool, uint32_t first, uint32_t count,
+                        struct facts_backend *out, uint64_t *configuration);
 
 /* The configuration text of `alacrity demo` (control/demo.c). */
 extern const char demo_configuration[];

@@ -6,6 +6,7 @@
  * pointer (names, configuration, reasons) belongs to the current plan and its slots, so the facts
  * must be used and freed before control returns to its loop. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -51,6 +52,24 @@ static void collect_backend(struct control *control, const struct control_pool *
     out->connect_ewma_ms = atomic_load_explicit(&view->connect_ewma_ms, memory_order_relaxed);
     out->changed_wall_ms = atomic_load_explicit(&slot->changed_wall_ms, memory_order_relaxed);
     out->reason = slot->reason;
+}
+
+uint32_t facts_backends(struct control *control, const char *pool, uint32_t first, uint32_t count,
+                        struct facts_backend *out, uint64_t *configuration) {
+    const struct control_plan *plan = control->plan;
+    uint32_t at = 0, told = 0;
+    *configuration = plan != NULL ? plan->snapshot->number : 0;
+    while (plan != NULL && at < plan->pool_count &&
+           strcmp(plan->pools[at].config->name, pool) != 0) {
+        at++;
+    }
+    if (plan != NULL && at < plan->pool_count) {
+        uint32_t all = plan->pools[at].config->backend_count;
+        for (; told < count && first < all; first++) {
+            collect_backend(control, &plan->pools[at], first, &out[told++]);
+        }
+    }
+    return told;
 }
 
 /* Pools share one array of backends, pools[0].backends; each points at its part of it. */

@@ -14,6 +14,7 @@
 #include "base/address.h"
 #include "base/values.h"
 #include "pool/least.h"
+#include "pool/rotate.h"
 
 static struct pool_view *view_of(const struct alacrity_pool *pool) {
     return (struct pool_view *)(uintptr_t)pool; /* the view begins with it */
@@ -344,29 +345,6 @@ static int32_t select_ring(const struct alacrity_pool *pool, uint32_t hash, doub
     return owner >= 0 ? owner : modulo(view, hash);
 }
 
-/* ---- rotate: smooth weighted round robin ---- */
-
-/* Everyone is owed its weight more; the one that is owed most has its turn, and pays for all. */
-static int32_t rotate(const struct alacrity_pool *pool, int64_t *credits) {
-    const struct pool_view *view = view_of(pool);
-    const uint32_t *positions = view->offered->positions;
-    int64_t most = INT64_MIN, total = 0;
-    int32_t turn = -1;
-    for (uint32_t i = 0; i < pool->count; i++) {
-        int64_t weight = view->weights[positions[i]];
-        int64_t credit = credits[positions[i]] += weight;
-        total += weight;
-        if (credit > most) {
-            most = credit;
-            turn = (int32_t)i;
-        }
-    }
-    if (turn >= 0) {
-        credits[positions[turn]] -= total;
-    }
-    return turn;
-}
-
 /* ---- find: by its id ---- */
 
 static int32_t find(const struct alacrity_pool *pool, uint32_t id) {
@@ -409,7 +387,8 @@ static uint32_t value_set(void *values, const char *key, uint32_t length, uint32
 
 const struct alacrity_natives view_natives = {
     .least = least_pick,
-    .rotate = rotate,
+    .rotate = rotate_pick,
+    .rotate_words = rotate_words,
     .maglev = select_maglev,
     .ring = select_ring,
     .find = find,

@@ -28,9 +28,16 @@ int32_t view_position_of_id(const struct pool_view *view, uint32_t id) {
     return -1;
 }
 
+/* As below, but without a look at the backends it passes. */
 int32_t view_position(const struct pool_view *view, const struct slot *slot) {
-    int32_t position = view_position_of_id(view, slot->script.view.id);
-    return position >= 0 && view->members[position] == slot ? position : -1;
+    for (uint32_t at = slot->script.view.id & view->positions_mask; view->positions[at] != 0;
+         at = (at + 1) & view->positions_mask) {
+        uint32_t position = view->positions[at] - 1;
+        if (view->members[position] == slot) {
+            return (int32_t)position;
+        }
+    }
+    return -1;
 }
 
 /* ---- life ---- */
@@ -127,7 +134,9 @@ static bool list_has(const struct pool_view *view, const struct view_list *list,
 }
 
 static void begin_listing(struct pool_view *view) {
+    static _Atomic uint64_t listings; /* writers: whoever owns a view */
     view->listings++;
+    view->listing = atomic_fetch_add_explicit(&listings, 1, memory_order_relaxed) + 1;
     view->eligible.count = 0;
     view->has_caps = false;
     view->signature = 14695981039346656037u; /* FNV-1a over words: collisions do not happen */
@@ -165,8 +174,71 @@ static bool is_full(const struct alacrity_backend *backend) {
     return cap > 0 && atomic_load_explicit(&backend->active, memory_order_relaxed) >= cap;
 }
 
-static void narrow(struct pool_view *view, const uint32_t *tried, uint32_t tried_count) {
+/* `untried` becomes `eligible` without those at the holes. */
+static void punch(struct pool_view *view) {
+    const struct view_list *eligible = &view->eligible;
+    struct view_list *untried = &view->untried;
+    uint32_t from = 0;
+    untried->count = 0;
+    for (uint32_t i = 0; i <= view->hole_count; i++) {
+        uint32_t end = i < view->hole_count ? view->holes[i] : eligible->count;
+        memcpy(untried->backends + untried->count, eligible->backends + from,
+               (end - from) * sizeof(struct alacrity_backend *));
+        untried->count += end - from;
+        from = end + 1;
+    }
+    view->punched = true;
+}
+
+/* Keeps the holes sorted. */
+static void add_hole(struct pool_view *view, uint32_t position) {
+    uint32_t place = view->eligible.places[position], at = view->hole_count;
+    if (!list_has(view, &view->eligible, position)) {
+        return;
+    }
+    for (; at > 0 && view->holes[at - 1] >= place; at--) {
+        if (view->holes[at - 1] == place) {
+            return; /* tried twice */
+        }
+    }
+    memmove(&view->holes[at + 1], &view->holes[at],
+            (view->hole_count - at) * sizeof(view->holes[0]));
+    view->holes[at] = place;
+    view->hole_count++;
+}
+
+static void hide_tried(struct pool_view *view, const uint32_t *tried, uint32_t tried_count) {
     view->narrowings++;
+    view->hole_count = 0;
+    for (uint32_t i = 0; i < tried_count; i++) {
+        int32_t position = view_position_of_id(view, tried[i]);
+        if (position >= 0) {
+            add_hole(view, (uint32_t)position);
+        }
+    }
+    if (view->hole_count > 0) {
+        punch(view);
+    }
+    offer(view, view->hole_count > 0 ? &view->untried : &view->eligible);
+}
+
+/* False: there are more than a few. */
+static bool find_holes(struct pool_view *view, const uint32_t *tried, uint32_t tried_count) {
+    view->hole_count = 0;
+    for (uint32_t i = 0; i < view->eligible.count; i++) {
+        const struct alacrity_backend *backend = view->eligible.backends[i];
+        if (is_full(backend) || is_tried(backend, tried, tried_count)) {
+            if (view->hole_count == VIEW_TRIED_MAX) {
+                return false;
+            }
+            view->holes[view->hole_count++] = i;
+        }
+    }
+    return true;
+}
+
+static void fill_untried(struct pool_view *view, const uint32_t *tried, uint32_t tried_count) {
+    view->punched = false;
     view->untried.count = 0;
     for (uint32_t i = 0; i < view->eligible.count; i++) {
         const struct alacrity_backend *backend = view->eligible.backends[i];
@@ -174,8 +246,19 @@ static void narrow(struct pool_view *view, const uint32_t *tried, uint32_t tried
             list_add(view, &view->untried, view->eligible.positions[i]);
         }
     }
-    /* Most often nobody is full: what is kept for the whole set then serves. */
-    offer(view, view->untried.count < view->eligible.count ? &view->untried : &view->eligible);
+}
+
+static void narrow(struct pool_view *view, const uint32_t *tried, uint32_t tried_count) {
+    view->narrowings++;
+    if (!find_holes(view, tried, tried_count)) {
+        fill_untried(view, tried, tried_count);
+    } else if (view->hole_count > 0) {
+        punch(view);
+    } else { /* most often nobody is full: what is kept for the whole set then serves */
+        offer(view, &view->eligible);
+        return;
+    }
+    offer(view, &view->untried);
 }
 
 void view_prepare(struct pool_view *view, const uint32_t *tried, uint32_t tried_count) {
@@ -187,7 +270,9 @@ void view_prepare(struct pool_view *view, const uint32_t *tried, uint32_t tried_
         view->built = true;
         rebuild(view, false);
     }
-    if (tried_count > 0 || view->has_caps) {
+    if (tried_count > 0 && tried_count <= VIEW_TRIED_MAX && !view->has_caps) {
+        hide_tried(view, tried, tried_count);
+    } else if (tried_count > 0 || view->has_caps) {
         narrow(view, tried, tried_count);
     } else {
         offer(view, &view->eligible);
@@ -200,7 +285,44 @@ void view_prepare_trial(struct pool_view *view) {
     offer(view, &view->eligible);
 }
 
+static bool is_punched(const struct pool_view *view) {
+    return view->offered == &view->untried && view->punched;
+}
+
+uint32_t view_position_at(const struct pool_view *view, uint32_t place) {
+    if (!is_punched(view)) {
+        return view->offered->positions[place];
+    }
+    for (uint32_t i = 0; i < view->hole_count && view->holes[i] <= place; i++) {
+        place++;
+    }
+    return view->eligible.positions[place];
+}
+
+uint32_t view_offered_place(const struct pool_view *view, uint32_t place) {
+    uint32_t before = 0;
+    while (is_punched(view) && before < view->hole_count && view->holes[before] < place) {
+        before++;
+    }
+    return place - before;
+}
+
+/* The same, if it is there. */
+static int32_t punched_at(const struct pool_view *view, uint32_t position) {
+    uint32_t place = view->eligible.places[position];
+    for (uint32_t i = 0; i < view->hole_count; i++) {
+        if (view->holes[i] == place) {
+            return -1;
+        }
+    }
+    return list_has(view, &view->eligible, position) ? (int32_t)view_offered_place(view, place)
+                                                     : -1;
+}
+
 int32_t view_offered_at(const struct pool_view *view, uint32_t position) {
+    if (is_punched(view)) {
+        return punched_at(view, position);
+    }
     return list_has(view, view->offered, position) ? (int32_t)view->offered->places[position] : -1;
 }
 
@@ -300,8 +422,15 @@ const struct alacrity_pool *view_subset(struct pool_view *view, enum subset_kind
     bool narrowed = view->offered == &view->untried;
     if (narrowed && subset->narrowings != view->narrowings) {
         subset->narrowings = view->narrowings;
-        part->untried.count = 0;
-        for (uint32_t i = 0; i < view->untried.count; i++) {
+        part->untried.count = part->hole_count = 0;
+        part->punched = view->punched;
+        for (uint32_t i = 0; view->punched && i < view->hole_count; i++) {
+            add_hole(part, view->eligible.positions[view->holes[i]]);
+        }
+        if (view->punched) {
+            punch(part);
+        }
+        for (uint32_t i = 0; !view->punched && i < view->untried.count; i++) {
             if (list_has(part, &part->eligible, view->untried.positions[i])) {
                 list_add(part, &part->untried, view->untried.positions[i]);
             }

@@ -39,6 +39,10 @@ struct pool_view {
     const struct alacrity_backend **all; /* the same, as scripts see them */
     struct view_list eligible, untried;
     const struct view_list *offered; /* one of the two: what script.eligible is */
+    /* Where `untried` is all of `eligible` but a few, these are where they stand there, ascending:
+     * then it has no positions and places of its own, and costs no more than a copy. */
+    bool punched;
+    uint32_t hole_count, holes[VIEW_TRIED_MAX];
     const struct pool_facts *facts;
     bool built;
     bool has_caps;     /* some eligible backend has max_sessions */
@@ -46,6 +50,7 @@ struct pool_view {
     uint32_t rotation; /* of view_pick_round_robin and view_natives.least */
     /* How often `eligible`, and how often `untried` was filled: from these a subset knows. */
     uint64_t listings, narrowings;
+    uint64_t listing;       /* the number of the last of `eligible`, among those of all views */
     struct subset *subsets; /* list; those that were ever asked for */
     bool is_part;           /* of another view: has no subsets itself */
     uint32_t *positions;    /* hash from slot id to position + 1; 0 = empty; fixed by view_init */
@@ -82,6 +87,10 @@ int32_t view_position(const struct pool_view *view, const struct slot *slot);
 int32_t view_position_of_id(const struct pool_view *view, uint32_t id);
 /* Where the member at that position stands in script.eligible now, -1 = not offered. */
 int32_t view_offered_at(const struct pool_view *view, uint32_t position);
+/* And the other way: the position of the one at that place of script.eligible. */
+uint32_t view_position_at(const struct pool_view *view, uint32_t place);
+/* Where the one at that place of the list `eligible` is offered; it must be. */
+uint32_t view_offered_place(const struct pool_view *view, uint32_t place);
 
 /* A part of what is offered, as a pool of its own: same members, but only these are eligible. Kept
  * and renewed by the view. NULL: out of memory, or this is a part itself: a script could else have

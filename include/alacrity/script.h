@@ -129,7 +129,8 @@ struct alacrity_value {
 /* Native selectors: each answers a position in pool->eligible, or -1 when there is none. */
 struct alacrity_natives {
     int32_t (*least)(const struct alacrity_pool *pool);
-    int32_t (*rotate)(const struct alacrity_pool *pool, int64_t *credits); /* all_count of them */
+    int32_t (*rotate)(const struct alacrity_pool *pool, int64_t *rotation);
+    uint32_t (*rotate_words)(uint32_t all_count); /* of a rotation for pools of so many */
     int32_t (*maglev)(const struct alacrity_pool *pool, uint32_t hash);
     int32_t (*ring)(const struct alacrity_pool *pool, uint32_t hash,
                     double factor);                                 /* 0: no bound */

@@ -87,6 +87,15 @@ local function write_array(out, list, depth)
   out[#out + 1] = "]"
 end
 
+local PIECES = 1000
+
+-- Many pieces become one, so that even a long text ends with few of them.
+local function gather(out)
+  out.done[#out.done + 1] = concat(out)
+  for i = #out, 1, -1 do out[i] = nil end
+  if out.pause then out.pause() end
+end
+
 local function write_object(out, object, keys, depth)
   local separator = "{"
   for i = 1, #keys do
@@ -125,6 +134,7 @@ function write_json(out, value, depth)
     out[#out + 1] = tostring(value == nil and "null" or value)
   elseif kind == "table" then
     if depth >= 64 then error("json: nested too deep, or a cycle", 0) end
+    if #out >= PIECES then gather(out) end
     local meta = getmetatable(value)
     if meta == Array or (#value > 0 and not (meta and meta.order)) then
       write_array(out, value, depth + 1)
@@ -138,11 +148,13 @@ end
 
 --- JSON text of strings, numbers (NaN and infinities are null), booleans, arrays and tables. Keys
 --- are sorted, unless format.order says otherwise. Raises an error on functions, userdata and
---- cycles.
-function format.json(value)
-  local out = {}
+--- cycles. A long text is better written into a list, in pieces: it is returned then. If the list
+--- has a function `pause`, that is called now and then: it can net.sleep(0) to give others a turn.
+function format.json(value, list)
+  local out = { done = list or {}, pause = list and list.pause }
   write_json(out, value, 0)
-  return concat(out)
+  out.done[#out.done + 1] = concat(out)
+  return list or concat(out.done)
 end
 
 -- ---- escaping --------------------------------------------------------------------------------

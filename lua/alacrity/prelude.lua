@@ -33,12 +33,13 @@ local ctx_ptr = ffi.typeof("const struct alacrity_ctx_private *")
 local closed_t = ffi.typeof("struct alacrity_closed")
 local closed_ptr = ffi.typeof("const struct alacrity_closed_private *")
 local all_ptr = ffi.typeof("const struct alacrity_all *")
-local credits_t = ffi.typeof("struct { uint32_t count; int64_t credits[?]; }")
+local rotation_t = ffi.typeof("struct { uint32_t count; int64_t words[?]; }")
 
 local natives = cast("const struct alacrity_natives *", host.natives)
 local native_least, native_maglev = natives.least, natives.maglev
 local native_ring, native_find, native_hash = natives.ring, natives.find, natives.hash
-local native_rotate, native_subset = natives.rotate, natives.subset
+local native_rotate, native_rotate_words = natives.rotate, natives.rotate_words
+local native_subset = natives.subset
 local native_value_get, native_value_set = natives.value_get, natives.value_set
 local library = cast("const struct alacrity_library *", host.library)
 local this_worker, all_workers = host.worker, host.workers
@@ -167,14 +168,14 @@ local rotations = setmetatable({}, { __mode = "k" })
 --- each is owed is kept in a rotation, made in `new` with alacrity.rotation(). Native.
 function pool_methods.rotate(self, rotation)
   check_pool(self)
-  local credits = rotations[rotation]
+  local own = rotations[rotation]
   local count = cast(pool_ptr, self).all_count
-  if not credits or credits.count ~= count then
-    if credits == nil then error("pool:rotate() takes a rotation, made with alacrity.rotation()", 2) end
-    credits = credits_t(count, count)
-    rotations[rotation] = credits
+  if not own or own.count ~= count then
+    if own == nil then error("pool:rotate() takes a rotation, made with alacrity.rotation()", 2) end
+    own = rotation_t(native_rotate_words(count), count)
+    rotations[rotation] = own
   end
-  return answer(self, native_rotate(self, credits.credits))
+  return answer(self, native_rotate(self, own.words))
 end
 
 local function subset(self, kind, bits)

@@ -39,7 +39,8 @@ local function row(out, values)
     local value = values[COLUMNS[i]]
     fields[i] = value == nil and "" or format.csv(value)
   end
-  out[#out + 1] = table.concat(fields, ",")
+  out[#out + 1] = table.concat(fields, ",") .. ",\n" -- HAProxy's end of a line
+  out.pause()
 end
 
 local function frontend(listener, iid)
@@ -76,8 +77,9 @@ local function backend_row(pool, sums, iid)
     srv_abrt = sums.resets }
 end
 
-return function(facts)
-  local out, iid = { "# " .. HEADER }, 0
+--- `pause` is called now and then, so that others may have their turn.
+return function(facts, pause)
+  local out, iid = { pause = pause, "# " .. HEADER .. ",\n" }, 0
   for _, listener in ipairs(facts.listeners) do
     iid = iid + 1
     row(out, frontend(listener, iid))
@@ -93,6 +95,5 @@ return function(facts)
     end
     row(out, backend_row(pool, sums, iid))
   end
-  -- HAProxy ends every line with a comma; some readers count on it.
-  return table.concat(out, ",\n") .. ",\n"
+  return out
 end

@@ -63,12 +63,14 @@ local function by_label(labels)
   return setmetatable(map, format.order(names))
 end
 
---- Takes the facts over: they are reshaped in place.
-return function(facts)
+--- Takes the facts over: they are reshaped in place. `pause` is called now and then, so that others
+--- may have their turn.
+return function(facts, pause)
   for _, listener in ipairs(facts.listeners) do format.array(listener.bind) end
   for _, pool in ipairs(facts.pools) do
     for _, backend in ipairs(pool.backends) do format.array(backend.tags) end
     pool.backends = by_name(pool.backends, BACKEND)
+    pause()
     for _, version in pairs(pool.versions) do setmetatable(version, VERSION) end
     setmetatable(pool.versions, VERSIONS)
     if pool.shadow then setmetatable(pool.shadow, SHADOW) end
@@ -84,5 +86,7 @@ return function(facts)
   facts.script_metrics = all(facts.script_metrics, METRIC)
   facts.shared.dictionaries = by_name(facts.shared.dictionaries, DICTIONARY)
   setmetatable(facts.shared, SHARED)
-  return format.json(setmetatable(facts, ROOT)) .. "\n"
+  local out = format.json(setmetatable(facts, ROOT), { pause = pause })
+  out[#out + 1] = "\n"
+  return out
 end

@@ -175,21 +175,29 @@ local function head(out, name, kind, help)
   out[#out + 1] = "# HELP " .. name .. " " .. help .. "\n# TYPE " .. name .. " " .. kind .. "\n"
 end
 
+local AT_ONCE = 64 -- items
+
+-- What stands in `chunk` is one piece now, and there is time for others.
+local function flush(out, chunk)
+  out[#out + 1] = table.concat(chunk)
+  out.pause()
+  return {}
+end
+
 local function write_family(out, spec, items, labels)
   local name, field = "alacrity_" .. spec[1], spec[4]
   local is_function = type(field) == "function"
-  local headed = false
+  local headed, chunk = false, {}
   for i = 1, #items do
     local value
     if is_function then value = field(items[i]) else value = items[i][field] end
     if value then
       if not headed then head(out, name, spec[2], spec[3]) end
       headed = true
-      out[#out + 1] = name
-      out[#out + 1] = labels[i]
-      out[#out + 1] = sample(value)
-      out[#out + 1] = "\n"
+      local n = #chunk
+      chunk[n + 1], chunk[n + 2], chunk[n + 3], chunk[n + 4] = name, labels[i], sample(value), "\n"
     end
+    if i % AT_ONCE == 0 or i == #items then chunk = flush(out, chunk) end
   end
 end
 
@@ -201,15 +209,15 @@ end
 local function write_by_word(out, name, kind, help, word_label, words, items, labels, number)
   if #items == 0 then return end
   head(out, name, kind, help)
+  local chunk = {}
   for i = 1, #items do
     local open = name .. labels[i]:sub(1, -3) .. "," .. word_label .. '="'
     for w = 1, #words do
-      out[#out + 1] = open
-      out[#out + 1] = words[w]
-      out[#out + 1] = '"} '
-      out[#out + 1] = sample(number(items[i], words[w]))
-      out[#out + 1] = "\n"
+      local n = #chunk
+      chunk[n + 1], chunk[n + 2], chunk[n + 3] = open, words[w], '"} '
+      chunk[n + 4], chunk[n + 5] = sample(number(items[i], words[w])), "\n"
     end
+    if i % AT_ONCE == 0 or i == #items then chunk = flush(out, chunk) end
   end
 end
 
@@ -303,8 +311,9 @@ local function script_metrics(out, list)
   end
 end
 
-return function(facts)
-  local out = {}
+--- `pause` is called now and then, so that others may have their turn.
+return function(facts, pause)
+  local out = { pause = pause }
   head(out, "alacrity_build_info", "gauge", "Version of the program; always 1.")
   out[#out + 1] = 'alacrity_build_info{version="' .. label(facts.version) .. '"} 1\n'
   write_families(out, PROCESS, { facts }, { " " })
@@ -333,5 +342,5 @@ return function(facts)
     labels_of(facts.shared.dictionaries, function(dictionary)
       return 'dictionary="' .. label(dictionary.name) .. '"'
     end))
-  return table.concat(out)
+  return out
 end

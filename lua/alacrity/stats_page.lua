@@ -127,7 +127,10 @@ end
 local function listeners(out, facts)
   out[#out + 1] = '<section><div class="head"><h2>Listeners</h2></div>'
     .. head_row("Name", "Answered by", "#Active", "#Sessions", "#In", "#Out", "Sessions ended")
-  for _, listener in ipairs(facts.listeners) do out[#out + 1] = listener_row(listener) end
+  for _, listener in ipairs(facts.listeners) do
+    out[#out + 1] = listener_row(listener)
+    out.pause()
+  end
   out[#out + 1] = "</tbody></table></section>"
 end
 
@@ -230,6 +233,7 @@ local function pool_section(out, pool, now_ms)
       "#Failures", "#Weight", "Last change")
   for _, backend in ipairs(pool.backends) do
     out[#out + 1] = backend_row(pool, backend, now_ms)
+    out.pause()
   end
   out[#out + 1] = "</tbody></table></section>"
 end
@@ -287,7 +291,10 @@ local function scripts(out, facts)
   out[#out + 1] = '<section><div class="head"><h2>Scripts</h2></div>'
     .. head_row("Script", "Kind", "#Calls", "#Errors", "#Overruns", "#Bad answers", "#Said nil",
       "#Fallbacks", "#Memory", "Last error")
-  for _, script in ipairs(facts.scripts) do out[#out + 1] = script_row(script) end
+  for _, script in ipairs(facts.scripts) do
+    out[#out + 1] = script_row(script)
+    out.pause()
+  end
   out[#out + 1] = "</tbody></table></section>"
 end
 
@@ -313,8 +320,9 @@ local TOP = '<meta charset="utf-8"><meta name="viewport" content="width=device-w
   .. '</style></head><body><div id="lost" class="bad">No answer. Trying again; what stands below '
   .. "is the last that was known.</div>"
 
-return function(facts)
-  local out = { '<!doctype html><html lang="en"><head><title>Alacrity \194\183 '
+--- `pause` is called now and then, so that others may have their turn.
+return function(facts, pause)
+  local out = { pause = pause, '<!doctype html><html lang="en"><head><title>Alacrity \194\183 '
     .. count(sum(facts.listeners, "sessions_active")) .. " sessions</title>", TOP,
     '<main data-now="' .. format.sample(facts.now_ms) .. '">' }
   page_header(out, facts)
@@ -325,5 +333,5 @@ return function(facts)
   scripts(out, facts)
   footer(out, facts)
   out[#out + 1] = "</main><script>" .. assets.script .. "</script></body></html>\n"
-  return table.concat(out)
+  return out
 end

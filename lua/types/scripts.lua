@@ -212,7 +212,10 @@ function check:check(backend) end
 local service = {}
 
 --- Answers one HTTP request. Run as a coroutine; it may wait in [alacrity.net](#network). An error,
---- or anything but the three values, is a 500 for the client and is counted.
+--- or anything but the three values, is a 500 for the client and is counted. A long body need not
+--- be made one string: a list of strings is sent one after the other. Each piece of work between two
+--- waits may take `lua.budget`, and checks wait for it too: what takes longer than a few
+--- milliseconds should `net.sleep(0)` now and then.
 ---
 --- ```lua
 --- serve = function(self, request)
@@ -223,7 +226,7 @@ local service = {}
 ---@param request alacrity.Request
 ---@return integer status 200 to 599
 ---@return string content_type
----@return string body
+---@return string|string[] body
 function service:serve(request) end
 
 --- The HTTP request a service answers. A plain table, made for this request.

@@ -189,8 +189,9 @@ void load_exchange(const struct exchange_plan *given) {
     double seconds = load_now() - start;
     if (plan->exchanges == 0) {
         qsort(latencies, plan->connections, sizeof(*latencies), by_size);
-        printf("{\"seconds\": %.6f, \"p50\": %.1f, \"p99\": %.1f, \"p999\": %.1f}\n", seconds,
-               percentile_us(0.5), percentile_us(0.99), percentile_us(0.999));
+        printf("{\"seconds\": %.6f, \"p50\": %.1f, \"p99\": %.1f, \"p999\": %.1f, \"max\": %.1f}\n",
+               seconds, percentile_us(0.5), percentile_us(0.99), percentile_us(0.999),
+               percentile_us(1));
     } else {
         printf("{\"seconds\": %.6f}\n", seconds);
     }

@@ -177,7 +177,8 @@ class Alacrity:
         full["listeners"] = dict(full["listeners"])
         full["listeners"].setdefault("stats", {"bind": f"127.0.0.1:{self.stats_port}",
                                                "service": "stats"})
-        self.file.write_text(yaml.safe_dump(full, sort_keys=False), encoding="utf-8")
+        dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # quick, where there is libyaml
+        self.file.write_text(yaml.dump(full, Dumper=dumper, sort_keys=False), encoding="utf-8")
 
     def put(self, name, text):
         """Writes a script beside the configuration."""

@@ -28,6 +28,15 @@ same(format.json(1 / 0), "null")
 same(format.json(1e300), "1e+300")
 same(pcall(format.json, print), false)
 same(pcall(format.json, { [{}] = 1 }), false)
+
+-- Long ones into a list, and with time for others.
+local long, calls, list = {}, 0, {}
+for i = 1, 5000 do long[i] = { i, "a" } end
+list.pause = function() calls = calls + 1 end
+same(format.json(long, list), list)
+same(table.concat(list), format.json(long))
+same(#list > 5 and calls == #list - 1, true)
+
 local cycle = {}
 cycle.self = cycle
 same(pcall(format.json, cycle), false)

@@ -5,7 +5,22 @@ package.path = "lua/?.lua;tests/lua/?.lua;" .. package.path
 local canned = require "stats_facts"
 
 local facts
-package.loaded.alacrity = { facts = function() return facts end }
+local pauses = 0
+package.loaded.alacrity = {
+  now = os.clock,
+  facts = function(backends) -- as the program tells them: first without backends
+    assert(backends == false)
+    facts.parts = {}
+    for _, pool in ipairs(facts.pools) do
+      facts.parts[pool.name], pool.backend_count, pool.backends = pool.backends, #pool.backends, {}
+    end
+    return facts
+  end,
+  backends = function(name, first)
+    return { unpack(facts.parts[name], first, first + 99) }, facts.configuration
+  end,
+}
+package.loaded["alacrity.net"] = { sleep = function() pauses = pauses + 1 end }
 local script = assert(loadfile "scripts/services/stats.lua")()
 local service = script.new({}, nil)
 
@@ -17,7 +32,8 @@ end
 
 local function get(path, with, method)
   facts = with or canned.site()
-  return service:serve { method = method or "GET", path = path, query = "" }
+  local status, kind, body = service:serve { method = method or "GET", path = path, query = "" }
+  return status, kind, type(body) == "table" and table.concat(body) or body
 end
 
 -- What `command` says of `text` on its standard input; true when it exits with 0.
@@ -182,6 +198,48 @@ end
 local _, _, page = get "/"
 check(page:find("./primary.lua check is out: stopped too often", 1, true), "a check that is out")
 check(not page:find("http check is out", 1, true), "one that is not")
+
+-- It lets others have their turn, often; two pages are not made at once, unless the other is lost.
+local clock = 0
+package.loaded.alacrity.now = function()
+  clock = clock + 0.0005
+  return clock
+end
+for _, path in ipairs { "/", "/stats.json", "/stats;csv", "/metrics" } do
+  pauses, facts = 0, canned.large(1000)
+  service:serve { method = "GET", path = path, query = "" }
+  check(pauses > 10, path .. " made only " .. pauses .. " pauses")
+end
+package.loaded["alacrity.net"].sleep = coroutine.yield
+facts = canned.large(1000)
+local function start()
+  return coroutine.wrap(function() return service:serve { method = "GET", path = "/", query = "" } end)
+end
+local first, second = start(), start()
+first()
+for _ = 1, 5 do check(second() == 0.002, "the second waits") end
+local status, body
+repeat
+  clock = clock + 0.01
+  status, _, body = first()
+until body
+check(status == 200, "the first is served")
+check(second() == 0, "then the second")
+local third, waits = start(), 0 -- the second is never asked to go on
+while third() == 0.002 do waits = waits + 1 end
+check(waits > 100, "the third gave the second up after " .. waits)
+-- No page is made of two configurations.
+package.loaded["alacrity.net"].sleep = function() end
+package.loaded.alacrity.now = os.clock
+service.working, facts = nil, canned.large(1000)
+local backends = package.loaded.alacrity.backends
+package.loaded.alacrity.backends = function(name, first)
+  local part, configuration = backends(name, first)
+  return part, first > 500 and configuration + 1 or configuration
+end
+check(not pcall(service.serve, service, { method = "GET", path = "/", query = "" }), "torn")
+package.loaded.alacrity.backends = backends
+service.working = nil
 
 -- cheap: well under the budget of a service even on a slow machine
 for _, path in ipairs { "/", "/stats.json", "/stats;csv", "/metrics" } do

@@ -25,14 +25,12 @@
         }                                                                                          \
     } while (0)
 
-#define FIXTURE_BACKENDS_MAX 1024
-
 struct fixture {
     char folder[64];
     struct arena *arena;
     struct pool_facts *facts;
     uint32_t count;
-    struct slot *slots[FIXTURE_BACKENDS_MAX];
+    struct slot **slots; /* count of them */
     struct pool_view view;
     struct snapshot snapshot;
     char *lua_path[1];
@@ -57,6 +55,8 @@ static inline void fixture_open(struct fixture *f, uint32_t count, const uint32_
     f->facts = arena_take_pool(f->arena, "app");
     fixture_must(f->facts != NULL);
     f->count = count;
+    f->slots = calloc(count + (size_t)1, sizeof(struct slot *));
+    fixture_must(f->slots != NULL);
     for (uint32_t i = 0; i < count; i++) {
         char name[16], address[32];
         bool changed;
@@ -104,6 +104,7 @@ static inline int fixture_remove(const char *path, const struct stat *status, in
 static inline void fixture_close(struct fixture *f) {
     scripting->host_free(f->host);
     view_free(&f->view);
+    free(f->slots);
     arena_free(f->arena);
     messages_free(&f->messages);
     while (f->source_count > 0) {

@@ -160,6 +160,14 @@ static const char lua_checks[] =
     "assert(a.state == 'up' and a.eligible and a.sessions_total == 21)\n"
     "assert(a.bytes_out_total == 2 ^ 51 and a.address == '127.0.0.1:1')\n"
     "assert(b.state == 'down' and not b.eligible and b.weight == 3 and b.admin == 'ready')\n"
+    "assert(p.backend_count == 2 and #p.backends == 2)\n"
+    "local g = facts(false).pools[1]\n"
+    "assert(g.backend_count == 2 and #g.backends == 0 and g.sessions_active == p.sessions_active)\n"
+    "local part, configuration = backends('app', 2)\n"
+    "assert(#part == 1 and configuration == 3 and part[1].name == b.name and part[1].weight == 3)\n"
+    "assert(#backends('app', 1) == 2 and #backends('app', 3) == 0 and #backends('x', 1) == 0)\n"
+    "assert(not pcall(backends, 'app', 0) and not pcall(backends, 'app', 0/0))\n"
+    "assert(not pcall(backends, 'app') and not pcall(backends, nil, 1))\n"
     "assert(f.scripts[1].pool == 'app' and f.scripts[1].errors_total == 2)\n"
     "assert(f.scripts[2].pool == nil and f.scripts[2].last_error == 'boom')\n"
     "assert(f.arena.slots == 2 and #f.workers == 0)\n"
@@ -174,6 +182,8 @@ static lua_State *lua_with_facts(void) {
     lua_newtable(lua);
     ck_assert_int_eq(facts_open(lua), 1);
     lua_setglobal(lua, "facts");
+    lua_getfield(lua, -1, "backends");
+    lua_setglobal(lua, "backends");
     lua_getfield(lua, -1, "facts"); /* the library's table has it as well */
     ck_assert(lua_isfunction(lua, -1));
     lua_settop(lua, 0);

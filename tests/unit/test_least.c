@@ -7,7 +7,7 @@
 #include "view_fixture.h"
 
 #define LARGE 300
-#define LAG 128 /* least.c's */
+#define LAG 19 /* least.c looks at 16 with each pick: so all of them have been after these */
 static struct slot *many[LARGE];
 static struct pool_view large;
 
@@ -114,6 +114,97 @@ START_TEST(least_notices_one_that_got_empty) {
 }
 END_TEST
 
+/* ---- ten thousand ---- */
+
+#define CROWD 10000
+#define CROWD_LAG 512 /* least.c's LAG */
+
+static struct slot *crowd[CROWD];
+static struct pool_view crowd_views[2]; /* two workers' */
+
+static void open_huge(void) {
+    open_view();
+    pool = arena_take_pool(arena, "huge");
+    fill(crowd, CROWD);
+    for (int i = 0; i < 2; i++) {
+        ck_assert(view_init(&crowd_views[i], pool, "huge", crowd, CROWD));
+        view_prepare(&crowd_views[i], NULL, 0);
+    }
+}
+
+static void close_huge(void) {
+    view_free(&crowd_views[0]);
+    view_free(&crowd_views[1]);
+    close_view();
+}
+
+static uint32_t pick_huge(uint32_t worker) {
+    struct pool_view *own = &crowd_views[worker];
+    int32_t answer = view_natives.least(&own->script.view);
+    ck_assert(answer >= 0 && answer < CROWD);
+    return (uint32_t)answer; /* all are eligible: places are positions */
+}
+
+START_TEST(least_of_ten_thousand_notices_in_time) {
+    for (uint32_t i = 0; i < CROWD; i++) {
+        crowd[i]->script.view.active = 50;
+    }
+    for (uint32_t i = 0; i < CROWD_LAG; i++) {
+        (void)pick_huge(0);
+    }
+    for (uint32_t round = 0; round < 20; round++) {
+        uint32_t who = round * 4937 % CROWD, picks = 0;
+        crowd[who]->script.view.active = 0;
+        while (pick_huge(0) != who) {
+            ck_assert_uint_lt(++picks, CROWD_LAG);
+        }
+        crowd[who]->script.view.active = 50;
+    }
+}
+END_TEST
+
+/* Two workers, 5 sessions a backend on average, each session as likely to end as any other: by how
+ * much is somebody emptier than the answer, and how even is the outcome? Exact answers would leave
+ * nobody above 5; docs/scale.md has the figures. */
+START_TEST(least_errs_little) {
+    enum { OPEN = 5 * CROWD, PICKS = 300000, LEVELS = 64 };
+    static uint32_t open[OPEN];
+    uint32_t levels[LEVELS] = {CROWD} /* backends by sessions */, worst = 0, fullest = 0, state = 3;
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < OPEN + PICKS; i++) {
+        uint32_t taken = pick_huge(i % 2), least = 0;
+        uint32_t active = crowd[taken]->script.view.active++;
+        while (levels[least] == 0) {
+            least++;
+        }
+        ck_assert_uint_lt(active + 1, LEVELS);
+        levels[active]--;
+        levels[active + 1]++;
+        uint32_t place = i;
+        if (i >= OPEN) {
+            state = state * 1664525u + 1013904223u;
+            place = (uint32_t)((uint64_t)state * OPEN >> 32);
+            _Atomic uint32_t *left = &crowd[open[place]]->script.view.active;
+            levels[(*left)--]--;
+            levels[*left]++;
+            sum += active - least;
+            worst = active - least > worst ? active - least : worst;
+            fullest = active + 1 > fullest ? active + 1 : fullest;
+        }
+        open[place] = taken;
+    }
+    printf("least: the emptiest had %.2f sessions fewer than the answer, at most %u; %u %u %u %u "
+           "%u of "
+           "the backends had 3 4 5 6 7\n",
+           (double)sum / PICKS, worst, levels[3], levels[4], levels[5], levels[6], levels[7]);
+    ck_assert_uint_gt(sum, 0); /* else this test proves nothing */
+    ck_assert_uint_le(worst, 4);
+    ck_assert_uint_le(sum, 3 * PICKS / 2);
+    ck_assert_uint_le(fullest, 6);
+    ck_assert_uint_ge(levels[5], CROWD * 9 / 10);
+}
+END_TEST
+
 /* Idle ones are equal, whatever their weight; but the heavy have more turns. */
 START_TEST(least_lets_idle_ones_take_turns_by_weight) {
     static uint32_t counts[LARGE];
@@ -178,6 +269,33 @@ START_TEST(least_of_many_heeds_retries_caps_and_states) {
 }
 END_TEST
 
+/* A retry in a pool at rest: nobody that is left is emptier, and nobody is forgotten after. */
+START_TEST(least_of_a_retry_is_exact) {
+    uint32_t state = 5;
+    for (uint32_t round = 0; round < 300; round++) {
+        uint32_t tried[8], count = round % 9;
+        for (uint32_t i = 0; i < LARGE; i++) {
+            state = state * 1664525u + 1013904223u;
+            many[i]->script.view.active += state >> 30; /* they only get fuller */
+        }
+        for (uint32_t i = 0; i < count; i++) {
+            state = state * 1664525u + 1013904223u;
+            tried[i] = many[(state >> 16) % LARGE]->script.view.id;
+        }
+        view_prepare(&large, tried, count);
+        uint32_t taken = pick_large();
+        for (uint32_t k = 0; k < LARGE; k++) {
+            bool was_tried = false;
+            for (uint32_t i = 0; i < count; i++) {
+                was_tried = was_tried || tried[i] == many[k]->script.view.id;
+            }
+            ck_assert(!was_tried || k != taken);
+            ck_assert(was_tried || !is_emptier(many[k], many[taken]));
+        }
+    }
+}
+END_TEST
+
 /* Two loads that differ by one in 10^12. */
 START_TEST(least_compares_exactly) {
     for (uint32_t round = 0; round < 2; round++) {
@@ -207,8 +325,15 @@ int main(void) {
     tcase_add_test(of_many, least_lets_idle_ones_take_turns_by_weight);
     tcase_add_test(of_many, least_lets_many_equals_take_turns);
     tcase_add_test(of_many, least_of_many_heeds_retries_caps_and_states);
+    tcase_add_test(of_many, least_of_a_retry_is_exact);
     tcase_add_test(of_many, least_compares_exactly);
     tcase_set_timeout(of_many, 120);
     suite_add_tcase(suite, of_many);
+    TCase *huge = tcase_create("least of ten thousand");
+    tcase_add_checked_fixture(huge, open_huge, close_huge);
+    tcase_add_test(huge, least_of_ten_thousand_notices_in_time);
+    tcase_add_test(huge, least_errs_little);
+    tcase_set_timeout(huge, 120);
+    suite_add_tcase(suite, huge);
     return run_suite(suite);
 }

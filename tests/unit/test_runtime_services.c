@@ -103,6 +103,20 @@ START_TEST(a_body_may_be_anything) {
 }
 END_TEST
 
+START_TEST(a_body_may_come_in_pieces) {
+    serve("return 200, 'a/b', {'x\\0', '', 'y', ('z'):rep(3)}", LONG_MS);
+    await(served.answers == 1);
+    ck_assert_uint_eq(served.body.length, 6);
+    ck_assert_mem_eq(served.body.bytes, "x\0yzzz", 6);
+    serve("local t = {} for i = 1, 100000 do t[i] = '0123456789' end net.sleep(0) "
+          "return 200, 'a/b', t",
+          LONG_MS);
+    await(served.answers == 1);
+    ck_assert_uint_eq(served.body.length, 1000000);
+    ck_assert_uint_eq(stage_errors(), 0);
+}
+END_TEST
+
 static const struct {
     const char *body;
     uint32_t status;   /* 0 = it failed */
@@ -129,6 +143,10 @@ static const struct {
     {"return 200, 'a/b', nil", 0, ANSWER_WANTED},
     {"return 200, 'a/b', 5", 0, ANSWER_WANTED},
     {"return 200, 'a/b', {}", 0, ANSWER_WANTED},
+    {"return 200, 'a/b', {'x'}", 200, NULL},
+    {"return 200, 'a/b', {'x', 5}", 0, ANSWER_WANTED},
+    {"return 200, 'a/b', {'x', {}}", 0, ANSWER_WANTED},
+    {"return 200, 'a/b', setmetatable({}, {__index = {'x'}})", 0, ANSWER_WANTED},
     {"return 200, nil, 'x'", 0, ANSWER_WANTED},
     {"return 200, 5, 'x'", 0, ANSWER_WANTED},
     {"return '200', 'a/b', 'x'", 0, ANSWER_WANTED},
@@ -321,6 +339,7 @@ int main(void) {
     tcase_add_checked_fixture(tests, open_all, close_all);
     tcase_add_test(tests, an_answer_travels_whole);
     tcase_add_test(tests, a_body_may_be_anything);
+    tcase_add_test(tests, a_body_may_come_in_pieces);
     tcase_add_loop_test(tests, an_answer_at_once, 0, count);
     tcase_add_loop_test(tests, an_answer_after_waiting, 0, count);
     tcase_add_test(tests, a_service_may_ask_others);

@@ -173,7 +173,56 @@ START_TEST(least_lets_equals_take_turns) {
 }
 END_TEST
 
+/* ---- what retries and caps leave ---- */
+
+/* With few and with many hidden: those left stand in order, and both ways between places and
+ * positions agree. */
+START_TEST(what_is_left_stands_in_order) {
+    enum { MANY = 60 };
+    static struct slot *crowd[MANY];
+    struct pool_view wide;
+    uint32_t state = 9;
+    pool = arena_take_pool(arena, "wide");
+    fill(crowd, MANY);
+    ck_assert(view_init(&wide, pool, "wide", crowd, MANY));
+    for (uint32_t round = 0; round < 2000; round++) {
+        uint32_t tried[VIEW_TRIED_MAX], count = 0, place = 0;
+        for (uint32_t i = 0; i < MANY; i++) {
+            state = state * 1664525u + 1013904223u;
+            crowd[i]->script.view.max_sessions = round % 3 == 0 ? 2 : 0;
+            crowd[i]->script.view.active = (state >> 24) % (2 + round % 20) == 0 ? 2 : 1;
+            crowd[i]->health = (state >> 16) % 8 == 0 ? HEALTH_DOWN : HEALTH_UP;
+            slot_changed(crowd[i], pool);
+            if ((state >> 10) % 16 == 0 && count < VIEW_TRIED_MAX) {
+                tried[count++] = crowd[i]->script.view.id;
+            }
+        }
+        view_prepare(&wide, tried, count);
+        for (uint32_t i = 0; i < MANY; i++) {
+            bool left = slot_is_eligible(crowd[i]);
+            for (uint32_t k = 0; k < count; k++) {
+                left = left && tried[k] != crowd[i]->script.view.id;
+            }
+            ck_assert_int_eq(view_offered_at(&wide, i), left ? (int32_t)place : -1);
+            if (left) {
+                ck_assert_ptr_eq(wide.script.eligible[place], &crowd[i]->script.view);
+                ck_assert_uint_eq(view_position_at(&wide, place), i);
+                place++;
+            }
+        }
+        ck_assert_uint_eq(wide.script.view.count, place);
+    }
+    view_free(&wide);
+}
+END_TEST
+
 /* ---- rotate ---- */
+
+static int64_t *rotation_new(uint32_t members) {
+    int64_t *rotation = calloc(view_natives.rotate_words(members), sizeof(*rotation));
+    ck_assert_ptr_nonnull(rotation);
+    return rotation;
+}
 
 /* The definition, over all members: for comparison. */
 static uint32_t next_turn(int64_t *owed) {
@@ -191,7 +240,7 @@ static uint32_t next_turn(int64_t *owed) {
 }
 
 START_TEST(rotate_is_smooth_weighted_round_robin) {
-    int64_t credits[MEMBERS] = {0}, owed[MEMBERS] = {0};
+    int64_t *rotation = rotation_new(MEMBERS), owed[MEMBERS] = {0};
     uint32_t counts[MEMBERS] = {0}, tried = slots[3]->script.view.id;
     for (uint32_t i = 0; i < MEMBERS; i++) {
         set_weight(i, i % 4 + 1);
@@ -206,12 +255,68 @@ START_TEST(rotate_is_smooth_weighted_round_robin) {
             set_weight(1, 100000);
         }
         view_prepare(&view, &tried, i % 5 == 0); /* and so it does on a retry */
-        uint32_t turn = member(view_natives.rotate(&view.script.view, credits));
+        uint32_t turn = member(view_natives.rotate(&view.script.view, rotation));
         ck_assert_uint_eq(turn, next_turn(owed));
         counts[turn] += i < 200;
     }
     ck_assert_uint_gt(counts[3], counts[0]);
-    ck_assert_mem_eq(credits, owed, sizeof(credits));
+    free(rotation);
+}
+END_TEST
+
+/* The same turns as by the definition: with few weights (0) or more than there are heaps for (1),
+ * while some are tried, or many are full, or down, or change their weight. */
+START_TEST(many_take_the_same_turns) {
+    enum { MANY = 300 };
+    static struct slot *crowd[MANY];
+    static int64_t owed[MANY];
+    struct pool_view wide;
+    int64_t *rotation = rotation_new(MANY);
+    uint32_t state = 11;
+    memset(owed, 0, sizeof(owed));
+    pool = arena_take_pool(arena, "wide");
+    fill(crowd, MANY);
+    for (uint32_t i = 0; i < MANY; i++) {
+        crowd[i]->script.view.weight = _i == 0 ? i % 5 + 1 : i * 7 % MANY + 1;
+    }
+    slot_changed(crowd[0], pool);
+    ck_assert(view_init(&wide, pool, "wide", crowd, MANY));
+    for (uint32_t round = 0; round < 5000; round++) {
+        uint32_t tried[VIEW_TRIED_MAX], count = 0, next = MANY;
+        int64_t total = 0;
+        state = state * 1664525u + 1013904223u;
+        struct slot *slot = crowd[(state >> 8) % MANY];
+        if (round % 50 == 0) {
+            slot->health = slot->health == HEALTH_UP ? HEALTH_DOWN : HEALTH_UP;
+            slot_changed(slot, pool);
+        } else if (round % 50 == 1) {
+            slot->script.view.weight = (state >> 20) % 9 + 1;
+            slot_changed(slot, pool);
+        } else if (round % 1000 == 2) { /* for a while, or no more: every third is full */
+            for (uint32_t i = 0; i < MANY; i += 3) {
+                crowd[i]->script.view.max_sessions = round % 2000 == 2;
+                crowd[i]->script.view.active = 1;
+                slot_changed(crowd[i], pool);
+            }
+        }
+        for (; count < round % 7 % 4; count++) {
+            tried[count] = crowd[(state + count * 977) % MANY]->script.view.id;
+        }
+        view_prepare(&wide, tried, count);
+        int32_t place = view_natives.rotate(&wide.script.view, rotation);
+        ck_assert_int_ge(place, 0);
+        for (uint32_t i = 0; i < MANY; i++) {
+            if (view_offered_at(&wide, i) >= 0) {
+                owed[i] += crowd[i]->script.view.weight;
+                total += crowd[i]->script.view.weight;
+                next = next == MANY || owed[i] > owed[next] ? i : next;
+            }
+        }
+        owed[next] -= total;
+        ck_assert_uint_eq(view_position_at(&wide, (uint32_t)place), next);
+    }
+    view_free(&wide);
+    free(rotation);
 }
 END_TEST
 
@@ -271,7 +376,7 @@ END_TEST
 
 START_TEST(selectors_choose_within_a_subset) {
     uint32_t before[200], tried = slots[4]->script.view.id;
-    int64_t credits[MEMBERS] = {0};
+    int64_t *rotation = rotation_new(MEMBERS);
     for (uint32_t i = 0; i < MEMBERS; i += 2) {
         slots[i]->script.view.tag_bits = 1;
         slots[i]->script.view.active = 10;
@@ -285,7 +390,7 @@ START_TEST(selectors_choose_within_a_subset) {
     ck_assert_int_eq(view_natives.find(tagged, slots[1]->script.view.id), -1);
     ck_assert_int_eq(view_natives.find(tagged, slots[4]->script.view.id), 2);
     for (uint32_t i = 0; i < MEMBERS; i++) {
-        uint32_t turn = seen->eligible[view_natives.rotate(tagged, credits)]->id;
+        uint32_t turn = seen->eligible[view_natives.rotate(tagged, rotation)]->id;
         ck_assert_uint_eq(turn, slots[2 * (i % 5)]->script.view.id);
     }
     for (uint32_t i = 0; i < 200; i++) {
@@ -297,6 +402,7 @@ START_TEST(selectors_choose_within_a_subset) {
         uint32_t after = seen->eligible[view_natives.maglev(tagged, key(i))]->id;
         ck_assert(before[i] == tried ? after != tried : after == before[i]);
     }
+    free(rotation);
 }
 END_TEST
 
@@ -489,6 +595,8 @@ int main(void) {
     tcase_add_loop_test(tests, a_weight_out_of_all_proportion_is_bearable, 0, 2);
     tcase_add_loop_test(tests, a_thousand_backends_all_get_a_share, 0, 2);
     tcase_add_test(tests, a_bounded_ring_passes_over_the_full);
+    tcase_add_test(tests, what_is_left_stands_in_order);
+    tcase_add_loop_test(tests, many_take_the_same_turns, 0, 2);
     tcase_add_test(tests, rotate_is_smooth_weighted_round_robin);
     tcase_add_test(tests, a_subset_is_what_is_offered_and_belongs);
     tcase_add_test(tests, selectors_choose_within_a_subset);

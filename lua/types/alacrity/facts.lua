@@ -177,11 +177,13 @@
 ---@field no_backend_total integer
 --- How many can take sessions.
 ---@field backends_eligible integer
+--- How many there are.
+---@field backend_count integer
 --- Of its policy.
 ---@field versions alacrity.Facts.Versions
 --- How a shadow compares; absent: there is none.
 ---@field shadow? alacrity.Facts.Shadow
---- In document order.
+--- In document order; empty after `alacrity.facts(false)`.
 ---@field backends alacrity.Facts.Backend[]
 
 --- Versions of a pool's policy.

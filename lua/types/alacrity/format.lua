@@ -11,14 +11,17 @@
 local format = {}
 
 --- JSON of strings, numbers (NaN and infinities are null), booleans, lists and tables, with sorted
---- keys. Functions, userdata and cycles are errors.
+--- keys. Functions, userdata and cycles are errors. A long text is better written into a list, in
+--- pieces, which is returned then; if the list has a function `pause`, that is called now and then:
+--- it can `net.sleep(0)`, so that others get their turn.
 ---
 --- ```lua
 --- format.json({ name = "a", tags = format.array({}) }) --> {"name":"a","tags":[]}
 --- ```
 ---@param value any
----@return string
-function format.json(value) end
+---@param list? table
+---@return string|table
+function format.json(value, list) end
 
 --- Marks a table as a JSON list, so that an empty one reads `[]` and not `{}`.
 ---@param list any[]
