@@ -502,7 +502,9 @@ START_TEST(client_that_leaves_before_it_has_the_rest_of_the_answer) {
     ck_assert_int_eq(session->state, SESSION_RELAYING);
     reset(&client);
     turn();
-    look(session);
+    if (ended(REASON_CLIENT_RESET) + ended(REASON_BACKEND_RESET) == 0) { /* else it is no more */
+        look(session);
+    }
     ck_assert_uint_eq(ended(REASON_CLIENT_RESET) + ended(REASON_BACKEND_RESET), 1);
 }
 END_TEST
