@@ -236,7 +236,8 @@ static bool open_lua(struct vm *vm, char *error, size_t error_bytes) {
         return false;
     }
     lua_atpanic(vm->lua, on_panic);
-    if (vm->host->loop != NULL) { /* control's: a long page shall not fill lua.memory with garbage */
+    if (vm->host->loop !=
+        NULL) { /* control's: a long page shall not fill lua.memory with garbage */
         lua_gc(vm->lua, LUA_GCSETPAUSE, 110);
     }
     const uint32_t budget_us = vm->budget_us; /* of what users wrote; this is all ours */
