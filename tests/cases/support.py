@@ -441,6 +441,12 @@ def serve_echo(connection, _server):
         connection.sendall(part)
 
 
+def serve_patient_echo(connection, server):
+    """For connections that rest longer than a test may take."""
+    connection.settimeout(None)
+    serve_echo(connection, server)
+
+
 def serve_named_echo(connection, server):
     connection.sendall(server.name.encode() + b"\n")
     serve_echo(connection, server)

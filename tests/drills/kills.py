@@ -12,7 +12,7 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "cases"))
-from support import (Alacrity, Load, ServerProcess, ask, dial, free_port, serve_echo,  # noqa: E402
+from support import (Alacrity, Load, ServerProcess, ask, dial, free_port, serve_patient_echo,  # noqa: E402
                      serve_name, web_over)
 
 KILLS = int(os.environ.get("KILLS", "10000"))
@@ -66,7 +66,7 @@ def percentile(values, share):
 
 def main():
     servers = [ServerProcess(serve_name, name) for name in "abc"]
-    echo = ServerProcess(serve_echo, "echo")
+    echo = ServerProcess(serve_patient_echo, "echo")
     port, quiet = free_port(), free_port()
     config = {**web_over(servers, port, policy={"script": "./drill.lua", "with": {"chance": 0.2}}),
               "workers": 2, "lua": {"path": ["."], "overruns": 0, "rollback_errors": 0}}
