@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/given.h"
 #include "control/commands.h"
 #include "control/scripts.h"
 
@@ -24,15 +25,15 @@ static const char *read_sample(struct script_wish *wish, const char *word) {
 }
 
 static const char *read_option(struct script_wish *wish, const char *word) {
-    const char *equals = word != NULL ? strchr(word, '=') : NULL;
-    if (equals == NULL || equals == word) {
+    if (word == NULL || !given_is_option(word)) {
         return "behind --with stands KEY=VALUE";
     }
+    size_t key_length = (size_t)(strchr(word, '=') - word);
     if (wish->option_count == WISH_OPTIONS) {
         return "too many options; at most 24 can be given";
     }
     for (uint32_t i = 0; i < wish->option_count; i++) {
-        if (strncmp(wish->options[i], word, (size_t)(equals - word) + 1) == 0) {
+        if (strncmp(wish->options[i], word, key_length + 1) == 0) {
             return "an option is given twice";
         }
     }

@@ -3,18 +3,11 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "session/bulk.h"
-
-static uint64_t clock_ns(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
-}
 
 /* Is the shadow's turn to be asked as well? */
 static bool shadow_is_due(struct worker_pool *pool, const struct dial *dial) {
@@ -43,11 +36,11 @@ static enum pick_answer ask_both(struct session *session, const struct alacrity_
     struct pool_row *row = pool->row;
     struct slot *other = NULL;
     view_prepare(pool->shadow.view, dial->tried, dial->attempts);
-    uint64_t began = clock_ns();
+    uint64_t began = clock_monotonic_ns();
     enum pick_answer answer = scripting->policy_pick(pool->current.policy, ctx, slot);
-    uint64_t between = clock_ns();
+    uint64_t between = clock_monotonic_ns();
     enum pick_answer shadow = scripting->policy_pick(pool->shadow.policy, ctx, &other);
-    uint64_t ended = clock_ns();
+    uint64_t ended = clock_monotonic_ns();
     counter_add(&row->current_ns, between - began);
     counter_add(&row->shadow_ns, ended - between);
     counter_add(&row->shadow_asked, 1);

@@ -375,8 +375,8 @@ void relay_start(struct session *session) {
         session_close(session, REASON_OUT_OF_MEMORY);
         return;
     }
-    client->ready.readable = client->ready.writable =
-        true;                               /* first bytes are usually here already */
+    /* The first bytes are usually here already. */
+    client->ready.readable = client->ready.writable = true;
     if (session->backend.pending != NULL) { /* a route looked at them */
         count_bytes(client, session->backend.pending_end);
     }
