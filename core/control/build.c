@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "base/background.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "control/listening.h"
@@ -689,6 +690,7 @@ static void *run(void *argument) {
     struct builder *builder = argument;
     pthread_setname_np(pthread_self(), "builder");
     log_thread("builder");
+    background_enter();
     ev_run(builder->loop, 0);
     log_thread_end();
     return NULL;

@@ -47,6 +47,9 @@ class Site:
         self.write(0)
 
     def write(self, shift):
+        self.file.write_text(self.text(shift), encoding="ascii")
+
+    def text(self, shift):
         """`shift`: half of the backends are elsewhere than with the next higher one."""
         many = {kind: self.kind in (kind, "all") for kind in ("backends", "pools", "listeners")}
         lines = ["workers: 2", f"admin: {{socket: {self.socket}}}",
@@ -63,7 +66,7 @@ class Site:
             count = BACKENDS if pool == "app" and many["backends"] else 10
             lines += [f"  {pool}:", "    policy: least-conn", "    backends:"]
             lines += [f"      b{i}: 127.0.0.1:{self.port_of(i, shift)}" for i in range(count)]
-        self.file.write_text("\n".join(lines) + "\n", encoding="ascii")
+        return "\n".join(lines) + "\n"
 
     def port_of(self, number, shift):
         return self.behind[(number + (shift if number % 2 else 0)) % len(self.behind)]
@@ -150,12 +153,12 @@ def get(path):
     return (time.perf_counter() - began) * 1000, body
 
 
-def reload_ten_times(site, seconds):
+def reload_ten_times(site, seconds, texts):
     """Ten, over that time; how long each took."""
     took, pause = [], seconds / 11
-    for number in range(10):
+    for text in texts:
         time.sleep(pause)
-        site.write(number + 1)
+        site.file.write_text(text, encoding="ascii")
         took.append(site.admin("reload")[0])
     return took
 
@@ -191,10 +194,11 @@ def drill(kind, folder, given):
         count = int(given.rate * given.seconds)
         load(folder, count // 5, given.rate)  # warm
         quiet, during, times = [], [], []
+        texts = [site.text(number + 1) for number in range(10)]  # before: it takes this Python a while
         for _ in range(ROUNDS):  # in turns: what else the machine does then disturbs both
             quiet.append(load(folder, count, given.rate))
             reloader = threading.Thread(
-                target=lambda: times.extend(reload_ten_times(site, given.seconds)))
+                target=lambda: times.extend(reload_ten_times(site, given.seconds, texts)))
             reloader.start()
             during.append(load(folder, count, given.rate))
             reloader.join()
