@@ -18,10 +18,9 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "control/listening.h"
-#include "control/place.h"
+#include "control/plans.h"
 #include "control/privileges.h"
 #include "control/watch.h"
-#include "pool/tags.h"
 
 struct builder {
     pthread_t thread;
@@ -30,9 +29,8 @@ struct builder {
     struct control *control;
     struct build_source source;
     struct watch *watch; /* NULL: nothing is watched */
-    struct arena *arena;
+    struct plan_maker maker;
     struct listening listening;
-    struct tags tags;
     uint64_t next_number;
     struct mail stop_mail;
     struct control_plan *last; /* control's word with stop_mail */
@@ -44,71 +42,6 @@ struct builder {
         struct control_plan *old;
     } settle; /* one at a time, as builds are */
 };
-
-/* ---- freeing ---- */
-
-static void free_worker_plan(struct builder *builder, struct worker_plan *plan) {
-    if (plan == NULL) {
-        return;
-    }
-    if (plan->host != NULL) {
-        scripting->host_free(plan->host);
-    }
-    for (uint32_t i = 0; i < plan->pool_count; i++) {
-        struct worker_pool *pool = &plan->pools[i];
-        place_free(&pool->current);
-        place_free(&pool->shadow);
-        for (uint32_t k = 0; k < pool->view.script.all_count; k++) {
-            arena_give_slot(builder->arena, pool->view.members[k]);
-        }
-        view_free(&pool->view);
-        arena_give_pool(builder->arena, pool->facts);
-    }
-    for (uint32_t i = 0; i < plan->listener_count; i++) {
-        arena_give_listener(builder->arena, plan->listeners[i].facts);
-        free(plan->listeners[i].sockets);
-    }
-    tags_give(&builder->tags, plan->tags);
-    free(plan->pools);
-    free(plan->hearing);
-    free(plan->listeners);
-    snapshot_release(plan->snapshot);
-    free(plan);
-}
-
-static void free_control_plan(struct builder *builder, struct control_plan *plan) {
-    if (plan == NULL) {
-        return;
-    }
-    if (plan->host != NULL) {
-        scripting->host_free(plan->host);
-    }
-    for (uint32_t i = 0; i < plan->pool_count; i++) {
-        struct control_pool *pool = &plan->pools[i];
-        for (uint32_t k = 0; pool->slots != NULL && k < pool->config->backend_count; k++) {
-            if (pool->slots[k] != NULL) {
-                arena_give_slot(builder->arena, pool->slots[k]);
-            }
-        }
-        free(pool->slots);
-        version_release(pool->failed);
-        version_release(pool->stays);
-        if (pool->facts != NULL) {
-            arena_give_pool(builder->arena, pool->facts);
-        }
-    }
-    for (uint32_t i = 0; i < plan->listener_count; i++) {
-        free(plan->listeners[i].sockets);
-        if (plan->listeners[i].facts != NULL) {
-            arena_give_listener(builder->arena, plan->listeners[i].facts);
-        }
-    }
-    tags_give(&builder->tags, plan->tags);
-    free(plan->pools);
-    free(plan->listeners);
-    snapshot_release(plan->snapshot);
-    free(plan);
-}
 
 /* ---- script mail: from a host's owner to here, and back through control ---- */
 
@@ -129,9 +62,8 @@ static void post_script_mail(void *argument, struct script_mail *mail) {
     mailbox_post(&((struct builder *)argument)->mailbox, &mail->mail);
 }
 
-/* NULL: nobody reads the mail (build_check). */
 const struct script_post *builder_script_post(const struct builder *builder) {
-    return builder->loop != NULL ? &builder->post : NULL;
+    return &builder->post;
 }
 
 struct watch *builder_watch(const struct builder *builder) {
@@ -142,229 +74,7 @@ void builder_post(struct builder *builder, struct mail *mail) {
     mailbox_post(&builder->mailbox, mail);
 }
 
-/* ---- building ---- */
-
-static bool out_of_memory(const struct snapshot *snapshot, struct messages *messages) {
-    messages_add(messages, (struct position){.file = snapshot->file}, "out of memory");
-    return false;
-}
-
-/* Gives every tag its bit, and every backend those of its tags. */
-static bool take_tags(struct builder *builder, struct control_plan *plan,
-                      struct messages *messages) {
-    struct snapshot *snapshot = plan->snapshot;
-    for (uint32_t i = 0; i < snapshot->tag_count; i++) {
-        int bit = tags_take(&builder->tags, snapshot->tags[i].name);
-        if (bit < 0) {
-            messages_add(messages, (struct position){.file = snapshot->file},
-                         "the tag '%s' is one too many beside those still in use: at most %u "
-                         "different ones; take the old ones out first",
-                         snapshot->tags[i].name, TAG_BITS);
-            return false;
-        }
-        snapshot->tags[i].bit = (uint32_t)bit;
-        plan->tags |= 1u << bit;
-    }
-    for (uint32_t i = 0; i < snapshot->pool_count; i++) {
-        for (uint32_t k = 0; k < snapshot->pools[i].backend_count; k++) {
-            struct backend_config *backend = &snapshot->pools[i].backends[k];
-            for (uint32_t tag = 0; tag < backend->tag_count; tag++) {
-                backend->tag_bits |= snapshot_tag_bits(snapshot, backend->tags[tag]);
-            }
-        }
-    }
-    return true;
-}
-
-/* Finds or makes the slots and facts of everything the snapshot names. */
-static bool take_facts(struct builder *builder, struct control_plan *plan,
-                       struct messages *messages) {
-    const struct snapshot *snapshot = plan->snapshot;
-    for (uint32_t i = 0; i < plan->pool_count; i++) {
-        const struct pool_config *config = &snapshot->pools[i];
-        struct control_pool *pool = &plan->pools[i];
-        pool->config = config;
-        pool->facts = arena_take_pool(builder->arena, config->name);
-        pool->slots = calloc(config->backend_count, sizeof(*pool->slots));
-        if (pool->facts == NULL || pool->slots == NULL) {
-            messages_add(messages, config->at, "too many pools: at most %u are kept", ARENA_POOLS);
-            return false;
-        }
-        for (uint32_t k = 0; k < config->backend_count; k++) {
-            const struct backend_config *backend = &config->backends[k];
-            bool address_changed;
-            struct slot *slot = arena_take_slot(builder->arena, pool->facts, backend->name,
-                                                backend->address_text, &address_changed);
-            if (slot == NULL) {
-                messages_add(messages, backend->at, "too many backends: at most %u are kept",
-                             ARENA_SLOTS);
-                return false;
-            }
-            pool->slots[k] = slot;
-        }
-    }
-    for (uint32_t i = 0; i < plan->listener_count; i++) {
-        plan->listeners[i].config = &snapshot->listeners[i];
-        plan->listeners[i].facts = arena_take_listener(builder->arena, snapshot->listeners[i].name);
-        if (plan->listeners[i].facts == NULL) {
-            messages_add(messages, snapshot->listeners[i].at,
-                         "too many listeners: at most %u are kept", ARENA_LISTENERS);
-            return false;
-        }
-    }
-    return true;
-}
-
-/* The checks and services control runs. All are tried, so that every mistake is told. */
-static bool make_control_scripts(struct builder *builder, struct control_plan *plan,
-                                 struct messages *messages) {
-    plan->host = scripting->host_new(plan->snapshot, builder->arena, builder->control->loop,
-                                     builder_script_post(builder), ARENA_CONTROL_ROW, messages);
-    if (plan->host == NULL) {
-        return false;
-    }
-    bool ok = true;
-    for (uint32_t i = 0; i < plan->pool_count; i++) {
-        struct control_pool *pool = &plan->pools[i];
-        if (pool->config->check.enabled) {
-            pool->check = scripting->check_new(plan->host, pool->config, messages);
-            ok = ok && pool->check != NULL;
-        }
-    }
-    for (uint32_t i = 0; i < plan->listener_count; i++) {
-        struct control_listener *listener = &plan->listeners[i];
-        if (!listener_relays(listener->config)) {
-            listener->service = scripting->service_new(plan->host, listener->config, messages);
-            ok = ok && listener->service != NULL;
-        }
-    }
-    return ok;
-}
-
-static struct control_plan *make_control_plan(struct builder *builder, struct snapshot *snapshot,
-                                              struct messages *messages) {
-    struct control_plan *plan = calloc(1, sizeof(*plan));
-    if (plan == NULL) {
-        out_of_memory(snapshot, messages);
-        return NULL;
-    }
-    plan->snapshot = snapshot_hold(snapshot);
-    plan->pools = calloc(snapshot->pool_count + 1, sizeof(*plan->pools));
-    plan->listeners = calloc(snapshot->listener_count + 1, sizeof(*plan->listeners));
-    if (plan->pools == NULL || plan->listeners == NULL) {
-        out_of_memory(snapshot, messages);
-        free_control_plan(builder, plan);
-        return NULL;
-    }
-    plan->pool_count = snapshot->pool_count;
-    plan->listener_count = snapshot->listener_count;
-    if (!take_tags(builder, plan, messages) || !take_facts(builder, plan, messages) ||
-        !make_control_scripts(builder, plan, messages)) {
-        free_control_plan(builder, plan);
-        return NULL;
-    }
-    return plan;
-}
-
-static bool add_pool(struct builder *builder, struct worker_plan *plan, uint32_t worker,
-                     const struct control_pool *source, const struct carry_set *carries,
-                     struct messages *messages) {
-    struct worker_pool *pool = &plan->pools[plan->pool_count];
-    uint32_t count = source->config->backend_count;
-    if (!view_init(&pool->view, source->facts, source->config->name, source->slots, count)) {
-        return out_of_memory(plan->snapshot, messages);
-    }
-    pool->view.script.view.zone_code = zone_code(source->config->zone);
-    pool->config = source->config;
-    pool->facts = source->facts;
-    pool->row = arena_pool_row(builder->arena, source->facts, worker);
-    /* References of our own: this plan may outlive control's. */
-    atomic_fetch_add_explicit(&source->facts->references, 1, memory_order_relaxed);
-    for (uint32_t i = 0; i < count; i++) {
-        atomic_fetch_add_explicit(&source->slots[i]->references, 1, memory_order_relaxed);
-    }
-    plan->pool_count++;
-    const struct carry *carry = carry_find(carries, worker, source->config->name);
-    if (source->stays != NULL) {
-        const struct place_order place = {.builder = builder,
-                                          .arena = builder->arena,
-                                          .snapshot = plan->snapshot,
-                                          .pool = source,
-                                          .worker = worker,
-                                          .version = source->stays,
-                                          .carry = carry};
-        return place_build(&pool->current, &place, messages);
-    }
-    const struct policy_order order = {
-        .use = &source->config->policy, .view = &pool->view, .carry = carry};
-    pool->current.view = &pool->view;
-    pool->current.policy = scripting->policy_new(plan->host, &order, messages);
-    pool->current.hears =
-        pool->current.policy != NULL && scripting->policy_hears(pool->current.policy);
-    return pool->current.policy != NULL;
-}
-
-static bool add_listener(struct builder *builder, struct worker_plan *plan, uint32_t worker,
-                         const struct control_listener *source, struct messages *messages) {
-    struct worker_listener *listener = &plan->listeners[plan->listener_count];
-    listener->config = source->config;
-    listener->facts = source->facts;
-    listener->row = arena_listener_row(builder->arena, source->facts, worker);
-    listener->pool = source->config->pool >= 0 ? &plan->pools[source->config->pool] : NULL;
-    atomic_fetch_add_explicit(&source->facts->references, 1, memory_order_relaxed);
-    plan->listener_count++;
-    if (source->config->route.name == NULL) {
-        return true;
-    }
-    listener->route = scripting->route_new(plan->host, source->config, messages);
-    return listener->route != NULL;
-}
-
-/* The plan of one worker. One that is not wanted any more gets no listeners, but policies, which
- * are told how its sessions end. */
-static struct worker_plan *make_worker_plan(struct builder *builder,
-                                            const struct control_plan *control_plan,
-                                            uint32_t worker, const struct carry_set *carries,
-                                            struct messages *messages) {
-    struct snapshot *snapshot = control_plan->snapshot;
-    struct worker_plan *plan = calloc(1, sizeof(*plan));
-    if (plan == NULL) {
-        out_of_memory(snapshot, messages);
-        return NULL;
-    }
-    plan->snapshot = snapshot_hold(snapshot);
-    plan->tags = control_plan->tags;
-    tags_hold(&builder->tags, plan->tags);
-    plan->serves = worker < snapshot->workers;
-    plan->pools = calloc(snapshot->pool_count + 1, sizeof(*plan->pools));
-    plan->hearing = calloc(snapshot->pool_count + 1, sizeof(struct worker_pool *));
-    plan->listeners = calloc(snapshot->listener_count + 1, sizeof(*plan->listeners));
-    bool ok = (plan->pools != NULL && plan->hearing != NULL && plan->listeners != NULL) ||
-              out_of_memory(snapshot, messages);
-    if (ok) {
-        plan->host = scripting->host_new(snapshot, builder->arena, NULL,
-                                         builder_script_post(builder), worker, messages);
-        ok = plan->host != NULL;
-    }
-    for (uint32_t i = 0; ok && i < control_plan->pool_count; i++) {
-        ok = add_pool(builder, plan, worker, &control_plan->pools[i], carries, messages);
-        /* One worker's messages are everybody's: tell of all its pools, then stop. */
-        for (uint32_t k = i + 1; !ok && k < control_plan->pool_count; k++) {
-            (void)add_pool(builder, plan, worker, &control_plan->pools[k], carries, messages);
-        }
-    }
-    bool pools_ok = ok;
-    for (uint32_t i = 0; pools_ok && plan->serves && i < control_plan->listener_count; i++) {
-        if (listener_relays(control_plan->listeners[i].config)) {
-            ok = add_listener(builder, plan, worker, &control_plan->listeners[i], messages) && ok;
-        }
-    }
-    if (!ok) {
-        free_worker_plan(builder, plan);
-        return NULL;
-    }
-    return plan;
-}
+/* ---- sockets ---- */
 
 static bool add_socket(int **sockets, uint32_t *count, int socket) {
     int *more = reallocarray(*sockets, *count + 1, sizeof(*more));
@@ -394,7 +104,12 @@ static bool share_sockets(struct build *build, uint32_t listener_index, uint32_t
             }
         }
     }
-    return ok || out_of_memory(build->control_plan->snapshot, &build->messages);
+    if (!ok) {
+        messages_add(&build->messages,
+                     (struct position){.file = build->control_plan->snapshot->file},
+                     "out of memory");
+    }
+    return ok;
 }
 
 /* Opens and shares what one listener binds. */
@@ -472,12 +187,14 @@ static bool bind_sockets(struct builder *builder, struct build *build) {
     return ok;
 }
 
+/* ---- building ---- */
+
 static void drop_plans(struct builder *builder, struct build *build) {
     for (uint32_t i = 0; i < build->plan_count; i++) {
-        free_worker_plan(builder, build->plans[i]);
+        worker_plan_free(&builder->maker, build->plans[i]);
         build->plans[i] = NULL;
     }
-    free_control_plan(builder, build->control_plan);
+    control_plan_free(&builder->maker, build->control_plan);
     build->control_plan = NULL;
 }
 
@@ -510,7 +227,7 @@ static bool build_plans(struct builder *builder, struct build *build) {
     }
     snapshot->number = builder->next_number;
     if (snapshot_read_scripts(snapshot, messages) && snapshot_resolve(snapshot, messages)) {
-        build->control_plan = make_control_plan(builder, snapshot, messages);
+        build->control_plan = control_plan_make(&builder->maker, snapshot, messages);
     }
     bool ok = build->control_plan != NULL;
     if (ok) {
@@ -521,7 +238,7 @@ static bool build_plans(struct builder *builder, struct build *build) {
     snapshot_release(snapshot); /* the plans have references of their own */
     for (uint32_t i = 0; ok && i < wanted; i++) {
         build->plans[i] =
-            make_worker_plan(builder, build->control_plan, i, &build->carries, messages);
+            worker_plan_make(&builder->maker, build->control_plan, i, &build->carries, messages);
         build->plan_count = i + 1;
         ok = build->plans[i] != NULL;
     }
@@ -549,25 +266,25 @@ static bool build_all(struct builder *builder, struct build *build) {
 
 bool build_check(const struct build_source *source, struct messages *messages) {
     char error[256];
-    struct control control = {.loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV),
-                              .arena = arena_new(error, sizeof(error))};
+    struct ev_loop *loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
+    struct arena *arena = arena_new(error, sizeof(error));
     struct builder builder = {
-        .control = &control, .source = *source, .arena = control.arena, .next_number = 1};
+        .source = *source, .next_number = 1, .maker = {.arena = arena, .control_loop = loop}};
     struct build build = {0};
     bool ok = false;
-    if (control.loop == NULL || control.arena == NULL) {
+    if (loop == NULL || arena == NULL) {
         messages_add(messages, (struct position){.file = source->file}, "cannot check: %s",
-                     control.arena == NULL ? error : strerror(errno));
+                     arena == NULL ? error : strerror(errno));
     } else {
         ok = build_plans(&builder, &build);
         drop_plans(&builder, &build);
         *messages = build.messages;
     }
-    if (control.arena != NULL) {
-        arena_free(control.arena);
+    if (arena != NULL) {
+        arena_free(arena);
     }
-    if (control.loop != NULL) {
-        ev_loop_destroy(control.loop);
+    if (loop != NULL) {
+        ev_loop_destroy(loop);
     }
     return ok;
 }
@@ -579,7 +296,7 @@ static void hand_back(struct mail *mail, void *owner) {
 static void do_build(struct mail *mail, void *owner) {
     struct builder *builder = owner;
     struct build *build = container_of(mail, struct build, mail);
-    arena_sweep(builder->arena);
+    arena_sweep(builder->maker.arena);
     build->ok = build_all(builder, build);
     carry_set_free(&build->carries);
     past_free(build->pasts);
@@ -646,7 +363,7 @@ static void do_settle(struct mail *mail, void *owner) {
     struct settle_mail *settle = container_of(mail, struct settle_mail, mail);
     if (settle->published) {
         listening_commit(&builder->listening);
-        free_control_plan(builder, settle->old);
+        control_plan_free(&builder->maker, settle->old);
     } else {
         if (settle->build->control_plan != NULL) {
             listening_abort(&builder->listening);
@@ -655,7 +372,7 @@ static void do_settle(struct mail *mail, void *owner) {
     }
     messages_free(&settle->build->messages);
     free(settle->build);
-    arena_sweep(builder->arena);
+    arena_sweep(builder->maker.arena);
     settle->mail.deliver = answer_settled;
     mailbox_post(&builder->control->mailbox, &settle->mail);
 }
@@ -668,7 +385,8 @@ void builder_settle(struct builder *builder, struct build *build, bool published
 }
 
 static void do_free_plan(struct mail *mail, void *owner) {
-    free_worker_plan(owner, container_of(mail, struct worker_plan, mail));
+    struct builder *builder = owner;
+    worker_plan_free(&builder->maker, container_of(mail, struct worker_plan, mail));
 }
 
 void builder_free_plan(struct builder *builder, struct worker_plan *plan) {
@@ -681,7 +399,7 @@ void builder_free_plan(struct builder *builder, struct worker_plan *plan) {
 static void do_stop(struct mail *mail, void *owner) {
     (void)mail;
     struct builder *builder = owner;
-    free_control_plan(builder, builder->last);
+    control_plan_free(&builder->maker, builder->last);
     listening_close_all(&builder->listening);
     ev_break(builder->loop, EVBREAK_ALL);
 }
@@ -703,9 +421,10 @@ struct builder *builder_start(struct control *control, const struct build_source
     }
     builder->control = control;
     builder->source = *source;
-    builder->arena = control->arena;
     builder->next_number = 1;
     builder->post = (struct script_post){builder, post_script_mail};
+    builder->maker = (struct plan_maker){
+        .arena = control->arena, .control_loop = control->loop, .script_post = &builder->post};
     listening_init(&builder->listening);
     builder->loop = ev_loop_new(EVBACKEND_EPOLL | EVFLAG_NOENV);
     if (builder->loop == NULL) {

@@ -22,10 +22,9 @@ bool place_build(struct policy_place *place, const struct place_order *order,
                  struct messages *messages) {
     struct pool_view *view = new_view(order->pool);
     struct script_host *host =
-        view == NULL
-            ? NULL
-            : scripting->host_new(order->snapshot, order->arena, NULL,
-                                  builder_script_post(order->builder), order->worker, messages);
+        view == NULL ? NULL
+                     : scripting->host_new(order->snapshot, order->arena, NULL, order->script_post,
+                                           order->worker, messages);
     if (host == NULL) {
         messages_add(messages, order->version->use.at, "out of memory");
         if (view != NULL) {

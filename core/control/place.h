@@ -3,11 +3,13 @@
 #ifndef CONTROL_PLACE_H
 #define CONTROL_PLACE_H
 
-#include "control/build.h"
+#include "control/carry.h"
+#include "control/control.h"
+#include "control/versions.h"
 #include "session/plan.h"
 
 struct place_order {
-    struct builder *builder;
+    const struct script_post *script_post;
     struct arena *arena;
     struct snapshot *snapshot; /* whose limits hold; lives as long as the place */
     const struct control_pool *pool;

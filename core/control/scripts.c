@@ -309,7 +309,7 @@ static void install_everywhere(struct job *job, enum install_action action) {
 
 static bool build_for(struct job *job, struct builder *builder, uint32_t worker) {
     struct control *control = job->scripts->control;
-    const struct place_order order = {.builder = builder,
+    const struct place_order order = {.script_post = builder_script_post(builder),
                                       .arena = control->arena,
                                       .snapshot = control->plan->snapshot,
                                       .pool = job->control_pool,
