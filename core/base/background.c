@@ -17,13 +17,12 @@
 
 #include "base/log.h"
 
-#define NICER 10 /* a tenth of the weight it had */
-#define NICEST 19
+#define NICER 10                            /* a tenth of the weight it had */
 #define SLICE_NS ((uint64_t)100 * 1000000U) /* the longest the kernel takes */
 
 void background_enter(void) {
-    int nice = getpriority(PRIO_PROCESS, 0) + NICER; /* of this thread, on Linux */
-    nice = nice < NICEST ? nice : NICEST;
+    /* Of this thread, on Linux; beyond 19 the kernel takes 19. */
+    int nice = getpriority(PRIO_PROCESS, 0) + NICER;
     /* Policy 0 is SCHED_OTHER. Kernels that know no slices pass that over. */
     struct sched_attr wish = {.size = sizeof(wish), .sched_nice = nice, .sched_runtime = SLICE_NS};
     if (syscall(SYS_sched_setattr, 0, &wish, 0) != 0 && setpriority(PRIO_PROCESS, 0, nice) != 0) {

@@ -180,6 +180,11 @@ class Alacrity:
         dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # quick, where there is libyaml
         self.file.write_text(yaml.dump(full, Dumper=dumper, sort_keys=False), encoding="utf-8")
 
+    def threads(self):
+        """Name and folder under /proc of each thread; the folder's name is the thread's number."""
+        for task in pathlib.Path(f"/proc/{self.pid}/task").iterdir():
+            yield (task / "comm").read_text(encoding="ascii").strip(), task
+
     def put(self, name, text):
         """Writes a script beside the configuration."""
         path = self.folder / name

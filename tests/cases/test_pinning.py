@@ -1,6 +1,5 @@
 """`pin_workers` ties each worker to one CPU of those the process may use."""
 import os
-import pathlib
 
 from support import Alacrity, Server, ask, free_port, serve_name, web_over
 
@@ -8,8 +7,7 @@ from support import Alacrity, Server, ask, free_port, serve_name, web_over
 def workers_cpus(balancer):
     """What the kernel lets each worker run on."""
     found = {}
-    for task in pathlib.Path(f"/proc/{balancer.pid}/task").iterdir():
-        name = (task / "comm").read_text(encoding="ascii").strip()
+    for name, task in balancer.threads():
         if name.startswith("worker "):
             found[int(name.split()[1])] = os.sched_getaffinity(int(task.name))
     return found

@@ -254,21 +254,14 @@ def test_the_table_of_descriptors_does_not_grow_while_it_serves():
 
 # ---- the builder ----
 
-def nice_of_threads(balancer):
-    found = {}
-    for task in pathlib.Path(f"/proc/{balancer.pid}/task").iterdir():
-        name, rest = (task / "stat").read_text(encoding="ascii").rsplit(") ", 1)
-        found[name.split(" (", 1)[1]] = int(rest.split()[16])
-    return found
-
-
 def test_the_builder_lets_the_workers_go_first():
     """Else a reload takes a processor from them for some milliseconds."""
     server, port = Server(serve_name, "a"), free_port()
     config, own = web_over([server], port), os.getpriority(os.PRIO_PROCESS, 0)
     with Alacrity({**config, "workers": 1}) as balancer:
         balancer.reload({**config, "workers": 2})  # the second is started beside a builder at work
-        nice = nice_of_threads(balancer)
+        nice = {name: os.getpriority(os.PRIO_PROCESS, int(task.name))
+                for name, task in balancer.threads()}
     assert nice.pop("builder") == min(own + 10, 19)
     assert {name for name in nice if name.startswith("worker")} == {"worker 0", "worker 1"}
     assert set(nice.values()) == {own}, nice

@@ -42,9 +42,9 @@ def low_address():
 def threads(balancer):
     """Name of each thread -> what the kernel knows of it."""
     found = {}
-    for task in pathlib.Path(f"/proc/{balancer.pid}/task").iterdir():
+    for thread, task in balancer.threads():
         lines = (task / "status").read_text().splitlines()
-        found[(task / "comm").read_text().strip(), task.name] = {
+        found[thread, task.name] = {
             name: value.split() for name, _, value in (line.partition(":") for line in lines)}
     return found
 

@@ -44,10 +44,10 @@ class Site:
         self.kind, self.behind = kind, behind
         self.file, self.socket = folder / f"{kind}.yaml", folder / f"{kind}.sock"
         self.log = folder / f"{kind}.log"
-        self.write(0)
+        self.write(self.text(0))
 
-    def write(self, shift):
-        self.file.write_text(self.text(shift), encoding="ascii")
+    def write(self, text):
+        self.file.write_text(text, encoding="ascii")
 
     def text(self, shift):
         """`shift`: half of the backends are elsewhere than with the next higher one."""
@@ -158,7 +158,7 @@ def reload_ten_times(site, seconds, texts):
     took, pause = [], seconds / 11
     for text in texts:
         time.sleep(pause)
-        site.file.write_text(text, encoding="ascii")
+        site.write(text)
         took.append(site.admin("reload")[0])
     return took
 

@@ -74,8 +74,7 @@ class Stage:
             "loops.lua": LOOPS, "greedy.lua": GREEDY, "other.lua": OTHER})
         self.balancer.__enter__()
         hurry(self.balancer.pid, 5)
-        self.worker = next(task for task in pathlib.Path(f"/proc/{self.balancer.pid}/task").iterdir()
-                           if (task / "comm").read_text(encoding="ascii") == "worker 0\n")
+        self.worker = dict(self.balancer.threads())["worker 0"]
 
     def config(self, **more):
         second = {"b": f"127.0.0.1:{self.ports['second']}"}
